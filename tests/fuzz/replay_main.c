@@ -17,7 +17,7 @@ static unsigned long replayed;
 
 static int replay_file(const char *path, size_t size)
 {
-	uint8_t *data = malloc(size ? size : 1);
+	uint8_t *data = calloc(size ? size : 1, 1);
 	FILE *f = fopen(path, "rb");
 	int rc = 1;
 
@@ -60,7 +60,7 @@ static int replay_path(const char *path)
 
 int main(int argc, char **argv)
 {
-	uint8_t *nothing = malloc(1);
+	uint8_t *nothing = calloc(1, 1);
 	int rc = 0;
 
 	if (!nothing)
