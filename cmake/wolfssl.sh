@@ -73,7 +73,7 @@ c_flags()
 # prefix_of VERSION SHA256: the folder for exactly this source and these flags
 prefix_of()
 {
-	tag=$({ configure_flags "$1"; c_flags; echo "$2"; } | sha256sum | cut -c1-12)
+	tag=$({ configure_flags "$1"; c_flags; echo "$2 recipe 2"; } | sha256sum | cut -c1-12)
 	printf '%s/wolfssl-%s-%s\n' "$cache" "$1" "$tag"
 }
 
@@ -249,6 +249,8 @@ build()
 		step 'installing' make install DESTDIR="$work/stage" || exit 1
 	) || return 1
 	rm -rf "$work/stage$prefix/share" "$work/stage$prefix/bin"
+	# the header repeats -D flags; the fortify level is each user's own
+	sed -i '/_FORTIFY_SOURCE/d' "$work/stage$prefix/include/wolfssl/options.h"
 	{
 		echo "version=$version"
 		echo "machine=$machine"
