@@ -48,6 +48,7 @@ void secret_area_close(struct secret_area *a);
 /* ---- sources: where a value comes from ------------------------------------------------------------------ */
 
 #define SECRET_VALUE_MAX 65536		/* bytes of one value */
+#define SECRET_BUF_MAX (SECRET_VALUE_MAX + 2)	/* ceiling of a buf that receives one */
 #define SECRET_VALUE_MIN 8		/* shorter ones would be redacted out of ordinary text */
 #define SECRET_WHY_MAX 256
 #define SECRET_EXEC_TIMEOUT_MS 10000
@@ -74,7 +75,7 @@ enum err secret_vault_init(struct secret_vault *v) WARN_UNUSED;
 void secret_vault_wipe(struct secret_vault *v);
 
 /*
- * Reads one value into `out` (a buf made by buf_init_secret, emptied first). One trailing newline is
+ * Reads one value into `out` (buf_init_secret(out, SECRET_BUF_MAX); emptied first). One trailing newline is
  * dropped. Refused: an empty value, one shorter than SECRET_VALUE_MIN or longer than SECRET_VALUE_MAX,
  * any control byte (CR, LF, NUL, ...). `why` is a sentence for a person that never holds the value.
  * An environment variable is moved into the vault: afterwards neither environ nor the initial
