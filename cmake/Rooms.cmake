@@ -38,6 +38,7 @@ function(slapenir_program name)
 	list(TRANSFORM ARG_DEPS PREPEND room_)
 	add_executable(${name} ${ARG_SOURCES})
 	target_link_libraries(${name} PRIVATE ${ARG_DEPS} ${ARG_LIBS})
+	add_dependencies(programs ${name})
 endfunction()
 
 # A folder that is not there yet is no error: what needs it fails to link, the rest builds.
