@@ -178,7 +178,7 @@ void net_conn_read_stop(struct net_conn *c);
  * out->secret is set.
  */
 enum err net_conn_send(struct net_conn *c, struct buf *out) WARN_UNUSED;
-/* The same for borrowed bytes; what has to wait is copied. */
+/* The same for borrowed bytes that hold no secret; what has to wait is copied. */
 enum err net_conn_send_bytes(struct net_conn *c, struct bytes out) WARN_UNUSED;
 /* Bytes that wait. The owner chooses its high-water mark and resumes at on_drained. */
 static inline size_t net_conn_pending(const struct net_conn *c)
