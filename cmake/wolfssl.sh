@@ -33,7 +33,7 @@ cleanup()
 	exit "$status"
 }
 
-# --- what is built ----------------------------------------------------------------------------------
+# --- what is built ----------------------------------------------------------------------------
 
 # Only what the gateway speaks: TLS 1.2 and 1.3, ECDHE, AEAD, RSA and ECDSA and Ed25519 certificates.
 # No OpenSSL layer and no kept peer chains: an idle connection costs what TLS itself needs.
@@ -90,7 +90,7 @@ find_built()
 	done
 }
 
-# --- where it comes from ----------------------------------------------------------------------------
+# --- where it comes from ----------------------------------------------------------------------
 
 # apt_sources: "URI keyring" of every entry that apt has configured, both file formats
 apt_sources()
@@ -223,7 +223,7 @@ unpack()
 	done
 }
 
-# --- building -----------------------------------------------------------------------------------------
+# --- building ---------------------------------------------------------------------------------
 
 # step NAME COMMAND...: quiet, its log shown when it fails
 step()
