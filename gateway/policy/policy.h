@@ -114,8 +114,8 @@ struct policy_verdict {
 };
 
 /*
- * May this connection go on? `host` is normalised or empty, `address` the original destination or NULL; it is
- * looked at only when host is empty. Asked at accept with an empty host, POLICY_TCP or POLICY_PASSTHROUGH means: relay to that
+ * May this connection go on? `host` is normalised or empty; `address`, the original destination or NULL, is looked
+ * at only when host is empty. Asked at accept with an empty host, POLICY_TCP or POLICY_PASSTHROUGH means: relay to that
  * very address without waiting for bytes. Asked with the name of the ClientHello or request, POLICY_ALLOW means
  * that some request could be allowed: each is then judged by policy_request().
  * Reasons: ERR_DENY_AGENT, ERR_DENY_HOST, ERR_DENY_PORT, ERR_DENY_RULE.
@@ -149,7 +149,7 @@ enum err policy_address(const struct policy *p, const struct addr *a) WARN_UNUSE
 
 /* One agent's bucket; lives in memory shared by the workers. All zero: full. */
 struct policy_bucket {
-	_Atomic uint64_t next_us;
+	_Atomic uint64_t next_ns;	/* monotonic time at which the bucket is full again */
 };
 
 /* Takes one request's token; false: over the limit (ERR_DENY_RATE). Never blocks. */
