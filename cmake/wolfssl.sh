@@ -48,7 +48,8 @@ configure_flags()
 		--enable-altcertchains --enable-ip-alt-name --enable-ecc --enable-curve25519 \
 		--enable-ed25519 --enable-sha384 --enable-sha512 --enable-aesgcm --enable-chacha \
 		--enable-poly1305 --enable-hkdf --enable-base64encode --enable-sys-ca-certs \
-		--enable-harden --enable-sp=yes,4096 --enable-sp-math-all --enable-sp-asm
+		--enable-harden --enable-sp=yes,4096 --enable-sp-math-all --enable-sp-asm \
+		--enable-singlethreaded
 	case $machine in
 	x86_64) printf '%s\n' --enable-intelasm --enable-aesni ;;
 	aarch64) printf '%s\n' --enable-armasm ;;
@@ -63,6 +64,8 @@ c_flags()
 	printf '%s ' -O3 -fPIC -fstack-protector-strong -fstack-clash-protection \
 		-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
 		-DWOLFSSL_ALT_NAMES -DHAVE_EX_DATA -DHAVE_EXT_CACHE -DWOLFSSL_DER_TO_PEM \
+		-DWOLFSSL_ALWAYS_VERIFY_CB -DWOLFSSL_GETRANDOM -DWOLFSSL_NO_DEF_TICKET_ENC_CB \
+		-DNO_SESSION_CACHE_REF \
 		-DWC_RSA_PSS -DNO_OLD_TLS -DNO_WOLFSSL_STUB
 	case $machine in
 	x86_64) printf '%s ' -fcf-protection=full ;;
