@@ -209,7 +209,7 @@ check_pin()
 
 unpack()
 {
-	patches=none
+	patches='not on the mirror'
 	mkdir "$work/tree"
 	tar -xf "$tarball" -C "$work/tree" --strip-components=1
 	for file in "$work"/source/*.debian.tar.*; do
@@ -224,6 +224,8 @@ unpack()
 			patches="$patches $patch"
 		done < "$work/tree/debian/patches/series"
 	done
+	[ "$patches" != 'not on the mirror' ] ||
+		say "the distribution's patches are not on the mirror: building without them"
 }
 
 # --- building ---------------------------------------------------------------------------------
