@@ -1,8 +1,8 @@
 /*
  * acceptor.c - captured connections, one batch per loop turn
  *
- * Happy path: the listener is readable -> accept4() until empty, at most BATCH, so that a flood does
- * not starve the connections that are already there -> on_accept(fd, original destination, peer).
+ * Happy path: the listener is readable -> accept4() until empty, at most BATCH, so that a flood
+ *   does not starve what is already there -> on_accept(fd, original destination, peer).
  * Failure modes: the peer is gone already: the next one. No descriptor left: the reserve is given
  *   up for a moment, the connection taken and reset, so that a full worker turns away rather than
  *   spins on a listener that stays readable. The reserve is a copy of the listener itself, since
@@ -53,7 +53,7 @@ static bool acceptor_take(struct net_acceptor *a)
 			acceptor_shed(a);
 			return false;
 		}
-		/* accept(2): errors of the connection itself are passed on; the next may be fine. */
+		/* accept(2): an error of the connection itself; the next may be fine. */
 		return errno != EAGAIN && errno != EINVAL && errno != EBADF;
 	}
 	addr_from_sockaddr(&peer, (const struct sockaddr *)&ss);

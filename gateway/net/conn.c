@@ -5,7 +5,7 @@
  * system call, moves waiting output instead of copying it, and lends one buffer to all readers.
  *
  * Output: sent at once; what the kernel does not take waits in `pending` until the socket is
- *   writable. An owner that sees net_conn_pending() grow stops its source and goes on at on_drained.
+ *   writable. An owner that sees net_conn_pending() grow stops its source until on_drained.
  * Input: reading stops lazily: net_conn_read_stop() is a store, and only when bytes do arrive is
  *   the poll handle told. A pause and a resume within one turn cost nothing.
  * Failure modes: connect refused or timed out -> on_error(ERR_CONNECT_*). A read error -> on_error.
@@ -331,8 +331,7 @@ enum err net_conn_dial(struct net_conn *c, struct net_loop *loop, const struct a
 	}
 	TRY(conn_open(c, loop, fd, ops, owner));
 	c->state = NET_CONN_DIALLING;
-	net_timer_start(&c->timer,
-			opts && opts->timeout_ms ? opts->timeout_ms : DIAL_TIMEOUT_MS);
+	net_timer_start(&c->timer, opts && opts->timeout_ms ? opts->timeout_ms : DIAL_TIMEOUT_MS);
 	conn_listen_more(c);
 	return ERR_OK;
 }

@@ -1,10 +1,10 @@
 /*
  * listen.c - sockets that need a privilege, made by the master before it is given up
  *
- * TCP: the listener is transparent (tcp(7), ip(7) IP_TRANSPARENT), so TPROXY may hand it connections
- * to any address and the accepted sockets answer from there. UDP: the same, and the original
- * destination comes as ancillary data. What accepted sockets inherit from the listener (no delay,
- * keep-alive) is set once here.
+ * TCP: the listener is transparent (tcp(7), ip(7) IP_TRANSPARENT), so TPROXY may hand it
+ * connections to any address and the accepted sockets answer from there. UDP: the same, and the
+ * original destination comes as ancillary data. What accepted sockets inherit from the listener (no
+ * delay, keep-alive) is set once here.
  *
  * A process without privilege can neither set IP_TRANSPARENT nor bind port 53, so the socket for
  * DNS answers is made here too: bound to port 53 of every address, sending from whichever one
@@ -120,8 +120,7 @@ enum err net_udp_reply_socket(int family, uint16_t port, int *out)
 	struct addr any = any_address(family, port);
 	int fd = open_socket(family, SOCK_DGRAM);
 
-	if (fd < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) != 0 ||
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) != 0 ||
 	    !set_transparent(fd, family) || !bind_to(fd, &any))
 		return close_failed(fd);
 	*out = fd;

@@ -86,6 +86,7 @@ struct observe_batch {
 	struct buf lines;
 	uint64_t flushed_us; /* when the last flush was, CLOCK_MONOTONIC */
 	uint64_t lost; /* lines that found no room */
+	bool stuck; /* the sink did not take all */
 };
 
 void observe_batch_init(struct observe_batch *b, const struct observe_sink *sink);

@@ -93,7 +93,7 @@ static void test_on_time(void **state)
 	}
 }
 
-/* An idle timer restarted at every read fires once, after the last restart; its slot is not touched. */
+/* An idle timer restarted at every read fires once, after the last restart, and is not moved. */
 static void test_restart_later_is_lazy(void **state)
 {
 	struct world *w = *state;
