@@ -111,8 +111,9 @@ struct h1_limits {
 /* How far the head was looked through: byte-at-a-time input stays linear. Zero at first. */
 struct h1_scan {
 	size_t at;		/* bytes looked at */
-	size_t line;		/* start of the current line */
-	size_t lines;		/* complete lines */
+	size_t line;		/* start of the line being looked at */
+	size_t lines;		/* complete lines so far, the start line among them */
+	size_t start, fields;	/* where the start line and the field lines begin */
 };
 
 /*
