@@ -113,7 +113,11 @@ struct dns_result {
 #define DNS_TTL_MAX 60 /* policy and addresses change: clients ask again soon */
 
 struct dns_server_ops {
-	/* ERR_OK, ERR_DENY_AGENT (no answer at all) or another error (NXDOMAIN). */
+	/*
+	 * ERR_OK, ERR_DENY_AGENT (no answer at all), ERR_DENY_RATE (SERVFAIL) or another error
+	 * (NXDOMAIN when it is of policy's class). `name` is "" when it could not be read: then only
+	 * the source counts.
+	 */
 	enum err (*allowed)(void *owner, const struct addr *source, const char *name);
 	/*
 	 * Looks `name` up in one family. Calls done(cookie, result) exactly once, before it returns
