@@ -9,7 +9,7 @@
  * longest - 1 bytes. What it holds is the beginning of a pattern, so it is spelled from the set and needs no
  * buffer: a stream is a few words, allocates nothing and may be embedded and copied freely.
  *
- * Cost is linear in the text for any set and any text; see machine.c and filter.c.
+ * Cost is linear in the text for any set and any text; see rewrite_internal.h.
  *
  * Secrets: a blob spells its patterns, and the stream's state tells where in one it stands. Callers keep the blob
  * in secret memory and end a stream with rewrite_stream_release().
@@ -19,7 +19,7 @@
 #include "base/base.h"
 
 #define REWRITE_PATTERN_MAX 4096	/* bytes in one pattern */
-#define REWRITE_TEXT_MAX (64u << 20)	/* bytes in all patterns of a set */
+#define REWRITE_TEXT_MAX (16u << 20)	/* bytes in all patterns of a set, each counted with one more */
 
 /* ---- sets ------------------------------------------------------------------------------------------------ */
 
@@ -77,7 +77,6 @@ struct rewrite_stream {
 	uint64_t offset;	/* input bytes fed so far */
 	uint32_t pattern;	/* the held bytes are the first `depth` of this pattern */
 	uint32_t depth;
-	uint32_t pending;	/* a whole pattern that may yet be outgrown by a longer one, + 1; 0: none */
 };
 
 void rewrite_stream_init(struct rewrite_stream *s, const struct rewrite_set *set, const struct rewrite_ops *ops,

@@ -1,0 +1,125 @@
+/*
+ * filter.c - from the root, find the next place where a pattern may begin
+ *
+ * The text is sampled at each stride; see rewrite_internal.h for why no beginning is missed. What is sampled is inside
+ * the text given: nothing is read past its end. In a stream the last bytes may begin a pattern that goes on in the
+ * next chunk; there each byte that begins any pattern is tried by the machine itself.
+ */
+#include "gateway/rewrite/rewrite_internal.h"
+
+static inline uint64_t bloom_bit(const uint64_t *bloom, unsigned shift, uint64_t gram)
+{
+	uint64_t bit = hash_bloom(gram) >> shift;
+
+	return bloom[bit / 64] >> (bit % 64);
+}
+
+/* The first sample at or after t whose gram may be in a pattern, or one whose gram is not all inside `in`. */
+static inline size_t skip_samples(const struct rewrite_set *set, struct bytes in, size_t t, unsigned q)
+{
+	const uint64_t *bloom = set_section(set, SECTION_BLOOM);
+	unsigned shift = set->bloom_shift, up = 8 * (8 - q);
+	size_t stride = set->stride;
+
+	if (in.n >= 8) {
+		const uint8_t *p = in.p;
+		size_t last = in.n - 8;
+
+		for (; t + 3 * stride <= last; t += 4 * stride) {
+			uint64_t hit = bloom_bit(bloom, shift, load_u64(p + t) << up);
+
+			hit |= bloom_bit(bloom, shift, load_u64(p + t + stride) << up);
+			hit |= bloom_bit(bloom, shift, load_u64(p + t + 2 * stride) << up);
+			hit |= bloom_bit(bloom, shift, load_u64(p + t + 3 * stride) << up);
+			if (hit & 1)
+				break;
+		}
+		for (; t <= last; t += stride)
+			if (bloom_bit(bloom, shift, load_u64(p + t) << up) & 1)
+				return t;
+	}
+	for (; t + q <= in.n; t += stride)
+		if (bloom_bit(bloom, shift, load_gram(in, t, q)) & 1)
+			return t;
+	return t;
+}
+
+/* Does a pattern begin with the W bytes at p? They are all inside `in`. */
+static inline bool jump(const struct rewrite_set *set, struct bytes in, size_t p, struct set_state *at)
+{
+	const struct set_jump *jumps = set_section(set, SECTION_JUMPS);
+	unsigned w = set->prefix;
+	uint64_t mask = (UINT64_C(1) << (64 - set->jump_shift)) - 1;
+	uint64_t hash = hash_prefix(in, p, w);
+
+	for (uint64_t i = hash >> set->jump_shift; jumps[i].pattern != 0; i = (i + 1) & mask) {
+		uint32_t pattern = jumps[i].pattern - 1;
+
+		if (jumps[i].tag != (uint32_t)hash ||
+		    memcmp(set_texts(set) + set_patterns(set)[pattern].place, in.p + p, w) != 0)
+			continue;
+		*at = (struct set_state){ pattern, w };
+		return true;
+	}
+	return false;
+}
+
+/* The node after the one byte at p. */
+static inline bool enter(const struct rewrite_set *set, struct bytes in, size_t p, struct set_state *at)
+{
+	uint32_t pattern = 0;
+
+	if (!set->first[in.p[p]])
+		return false;
+	if (set_texts(set)[0] != in.p[p])
+		pattern = edge_find(set_section(set, SECTION_EDGES), set->edge_shift, 0, in.p[p]);
+	*at = (struct set_state){ pattern, 1 };
+	return pattern != SET_NONE;
+}
+
+/* The sample at t hit: tries the beginnings it can belong to, the leftmost first. Returns where to read on, 0: none. */
+static inline size_t try_sample(const struct rewrite_set *set, struct bytes in, size_t t, bool whole,
+				struct set_state *at)
+{
+	const uint16_t *offsets = set_section(set, SECTION_OFFSETS);
+	uint64_t gram = load_gram(in, t, set->gram);
+	unsigned mask = offsets[hash_offset(gram) >> set->offset_shift];
+
+	while (mask) {
+		unsigned o = 31 - (unsigned)__builtin_clz(mask);
+		size_t p = t - o;
+
+		mask &= ~(1u << o);
+		if (LIKELY(p + set->prefix <= in.n)) {
+			if (jump(set, in, p, at))
+				return p + set->prefix;
+		} else if (!whole && enter(set, in, p, at)) {
+			return p + 1;
+		}
+	}
+	return 0;
+}
+
+size_t filter_find(const struct rewrite_set *set, struct bytes in, size_t i, bool whole, struct set_state *at)
+{
+	size_t stride = set->stride, q = set->gram, t = i + stride - 1;
+
+	for (;; t += stride) {
+		size_t next;
+
+		t = q == 8 ? skip_samples(set, in, t, 8) : skip_samples(set, in, t, (unsigned)q);
+		if (t + q > in.n)
+			break;
+		next = try_sample(set, in, t, whole, at);
+		if (next)
+			return next;
+	}
+	*at = (struct set_state){ 0, 0 };
+	if (whole)
+		return in.n;
+	for (size_t p = t - (stride - 1); p < in.n; p++)
+		if (enter(set, in, p, at))
+			return p + 1;
+	*at = (struct set_state){ 0, 0 };
+	return in.n;
+}
