@@ -5,14 +5,16 @@
  * connections or is dialled: resolve -> address policy -> connect -> TLS verified for the host. The room speaks the
  * upstream's HTTP version; its owner sees only the message model.
  *
- * Every callback runs from the loop, never from inside a call the owner makes, so an owner may close the lease
- * from any of them. After upstream_close() no callback comes.
+ * No function here calls back before it returns, so an owner may close the lease from any callback. After
+ * upstream_close() no callback comes.
  */
 #pragma once
 
 #include "base/base.h"
 #include "gateway/http/http.h"
+#include "gateway/leg/leg.h"
 #include "gateway/net/net.h"
+#include "gateway/observe/observe.h"
 #include "gateway/policy/policy.h"
 #include "gateway/tls/tls.h"
 
@@ -56,8 +58,9 @@ void upstream_resolve_cancel(struct upstream_query *q);
 struct upstream_pool;
 
 struct upstream_pool_spec {
-	struct net_loop *loop;			/* borrowed, like all below */
+	struct leg_pool *legs;			/* borrowed, like all below */
 	struct tls_client *tls;
+	struct observe_slot *counters;
 	struct upstream_resolver *resolver;
 	const struct policy *policy;		/* every address is checked right before it is dialled */
 	unsigned connect_ms;			/* resolve, connect and TLS together */
@@ -103,16 +106,25 @@ struct upstream_ops {
 	void (*on_error)(void *owner, enum err e);
 };
 
-/* What became known on the way; milliseconds, -1 when a phase did not happen (e.g. a warm connection). */
+/* What became known on the way; microseconds, -1 when a phase did not happen (e.g. a warm connection). */
 struct upstream_facts {
 	struct addr address;
-	double resolve_ms, connect_ms, tls_ms;
-	bool reused;
+	int64_t resolve_us, connect_us, tls_us;
+	bool reused;			/* the connection had carried an exchange before */
+	bool answered;			/* a byte of the response has come */
 };
 
-/* Never calls back before it has returned. NULL when out of memory. */
-struct upstream *upstream_open(struct upstream_pool *p, const struct upstream_target *t,
+enum upstream_want {
+	UPSTREAM_ANY,		/* a warm connection if there is one */
+	UPSTREAM_RECENT,	/* a warm one only if used a moment ago: the request cannot be sent twice */
+	UPSTREAM_FRESH,		/* a new one: the warm one has just failed */
+};
+
+/* NULL when out of memory. */
+struct upstream *upstream_open(struct upstream_pool *p, const struct upstream_target *t, enum upstream_want want,
 			       const struct upstream_ops *ops, void *owner);
+/* Right after upstream_open(): already verified (warm), so that on_ready will not come. */
+bool upstream_is_ready(const struct upstream *u);
 const struct upstream_facts *upstream_facts(const struct upstream *u);
 
 /*
