@@ -1,5 +1,6 @@
 # Flags every target gets: warnings as errors, hardening, sanitizers.
 include(CheckCCompilerFlag)
+include(CheckLinkerFlag)
 include(CheckPIESupported)
 check_pie_supported(LANGUAGES C)
 
@@ -34,6 +35,14 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
 	slapenir_flag_if_known(-mbranch-protection=standard)
 endif()
 add_link_options(-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack)
+# wolfSSL's assembly carries no note about shadow stacks, though it only calls and returns; without
+# this the linker would drop the mark from the whole program.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+	check_linker_flag(C "-Wl,-z,shstk" HAVE_LINK_SHSTK)
+	if(HAVE_LINK_SHSTK)
+		add_link_options(-Wl,-z,shstk)
+	endif()
+endif()
 
 if(SLAPENIR_FUZZ AND NOT SLAPENIR_SANITIZE)
 	set(SLAPENIR_SANITIZE "fuzzer-no-link,address,undefined")
