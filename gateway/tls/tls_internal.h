@@ -78,6 +78,7 @@ struct x509_view {		/* all borrowed from the DER */
 	uint64_t not_before, not_after;
 	bool is_ca;			/* basicConstraints cA */
 	bool has_key_usage, may_sign_certs, may_sign;
+	bool sha1;			/* signed over SHA-1 */
 };
 
 enum err x509_parse(struct bytes der, struct x509_view *v) WARN_UNUSED;
@@ -112,3 +113,54 @@ enum err tls_random(uint8_t *dst, size_t n) WARN_UNUSED;
 uint64_t tls_unix_now(void);
 /* Suites for wolfSSL_CTX_set_cipher_list, best first for this machine and build. */
 const char *tls_suites(void);
+
+/* ---- what engine.c shares with its two makers (client.c, server.c) -------------------------------------------- */
+
+struct WOLFSSL;
+struct WOLFSSL_CTX;
+struct WOLFSSL_X509_STORE_CTX;
+
+enum engine_role { ENGINE_CLIENT, ENGINE_SERVER };
+enum engine_state { ENGINE_HANDSHAKE, ENGINE_OPEN, ENGINE_CLOSED, ENGINE_CUT, ENGINE_FAILED };
+
+struct tls_engine {
+	struct WOLFSSL *ssl;		/* owned */
+	struct buf *out;		/* borrowed; the flow's */
+	struct bytes lent;		/* borrowed until settle(); unread ciphertext */
+	struct buf kept;		/* unread ciphertext from before; read first */
+	enum engine_role role;
+	enum engine_state state;
+	enum err why;			/* ENGINE_FAILED */
+	int detail;			/* wolfSSL's code of the last failure */
+	bool eof;			/* the transport will bring no more */
+	bool close_sent;
+	char *alpn;			/* owned; NULL until known */
+
+	struct tls_client *client;	/* referenced; ENGINE_CLIENT */
+	uint16_t port;
+	enum err refused;		/* why the peer's certificate was refused by us */
+	bool checked;			/* its certificate was shown and passed, in this handshake */
+	uint64_t verified_until;	/* Unix seconds; 0: the peer is not verified */
+
+	struct tls_server *server;	/* referenced; ENGINE_SERVER */
+	struct tls_leaf *leaf;		/* referenced; ENGINE_SERVER */
+	char host[];			/* whom the client verifies; for whom the server sealed tickets */
+};
+
+/* An engine around a new connection of `ctx`; the maker fills in its references. */
+struct tls_engine *engine_new(struct WOLFSSL_CTX *ctx, enum engine_role role, const char *host,
+			      const char *alpn, struct buf *out);
+/* What both kinds of context have in common: versions, suites, groups, I/O through the engine. */
+enum err engine_set_up_ctx(struct WOLFSSL_CTX *ctx) WARN_UNUSED;
+struct tls_engine *engine_of(struct WOLFSSL *ssl);
+
+struct tls_client *client_ref(struct tls_client *c);
+/* The session that was set on `e` led to a failure: forget it. */
+void client_drop_session(struct tls_client *c, const struct tls_engine *e);
+
+struct tls_server *server_ref(struct tls_server *s);
+/* Certificates to send behind each leaf, DER back to back. */
+struct bytes server_chain(const struct tls_server *s);
+struct bytes server_key_der(const struct tls_server *s);
+/* Tickets of `ctx` are sealed and opened by `s`. */
+enum err server_set_up_tickets(struct tls_server *s, struct WOLFSSL_CTX *ctx) WARN_UNUSED;

@@ -118,14 +118,27 @@ static bool read_spki(struct bytes *tbs, struct x509_view *v)
 	return true;
 }
 
+/* sha1WithRSAEncryption (RFC 8017 A.2.4) and ecdsa-with-SHA1 (RFC 3279 2.2.3) */
+static bool is_sha1(struct bytes algorithm)
+{
+	static const uint8_t rsa[] = { 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05 };
+	static const uint8_t ecdsa[] = { 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01 };
+	struct bytes oid;
+
+	return !der_take(&algorithm, DER_OID, &oid) || bytes_eq(oid, bytes_of(rsa, sizeof(rsa))) ||
+	       bytes_eq(oid, bytes_of(ecdsa, sizeof(ecdsa)));
+}
+
 static bool read_tbs(struct bytes tbs, struct x509_view *v)
 {
-	struct bytes skip;
+	struct bytes skip, algorithm;
 
 	(void)der_take_if(&tbs, 0xa0, &skip);		/* version; v1 has none */
-	return der_take(&tbs, DER_INTEGER, &skip) &&	/* serial number */
-	       der_take(&tbs, DER_SEQUENCE, &skip) &&	/* signature algorithm */
-	       read_name(&tbs, &v->issuer) && read_validity(&tbs, v) &&
+	if (!der_take(&tbs, DER_INTEGER, &skip) ||	/* serial number */
+	    !der_take(&tbs, DER_SEQUENCE, &algorithm))
+		return false;
+	v->sha1 = is_sha1(algorithm);
+	return read_name(&tbs, &v->issuer) && read_validity(&tbs, v) &&
 	       read_name(&tbs, &v->subject) && read_spki(&tbs, v) && read_extensions(tbs, v);
 }
 
