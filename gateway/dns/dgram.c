@@ -181,4 +181,5 @@ void dns_dgram_close(struct dns_dgram *d)
 	uv_close((uv_handle_t *)&d->poll, dgram_on_closed);
 	close(d->recv_fd);
 	close(d->send_fd);
+	d->recv_fd = d->send_fd = -1;
 }

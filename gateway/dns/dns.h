@@ -115,8 +115,8 @@ struct dns_result {
 struct dns_server_ops {
 	/*
 	 * ERR_OK, ERR_DENY_AGENT (no answer at all), ERR_DENY_RATE (SERVFAIL) or another error
-	 * (NXDOMAIN when it is of policy's class). `name` is "" when it could not be read: then only
-	 * the source counts.
+	 * (NXDOMAIN when it is of policy's class, else SERVFAIL). `name` is "" when it could not be
+	 * read: then only the source counts.
 	 */
 	enum err (*allowed)(void *owner, const struct addr *source, const char *name);
 	/*

@@ -172,6 +172,10 @@ static void server_ask(struct dns_server *s, const struct dns_path *path, struct
 		return;
 	}
 	allowed = s->ops->allowed(s->owner, &path->source, parsed == ERR_OK ? q.name : "");
+	if (s->closing) {
+		answer(path, &q, NULL, reply, cookie);
+		return;
+	}
 	if (allowed == ERR_DENY_AGENT) {
 		audit(s, path, &q, allowed);
 		answer(path, &q, NULL, reply, cookie);

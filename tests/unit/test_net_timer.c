@@ -12,10 +12,10 @@
 
 struct item {
 	struct net_timer timer;
-	uint64_t fired_ms;	/* 0: not yet */
+	uint64_t fired_ms; /* 0: not yet */
 	unsigned count;
-	struct item *stops;	/* stopped by fire() */
-	uint64_t again_ms;	/* restarted by fire(), once */
+	struct item *stops; /* stopped by fire() */
+	uint64_t again_ms; /* restarted by fire(), once */
 };
 
 struct world {
@@ -72,8 +72,8 @@ static void pass(struct world *w, uint64_t ms, uint64_t step_ms)
 
 static void test_on_time(void **state)
 {
-	static const uint64_t delays[] = { 0, 1, 99, 100, 101, 5000, 51099, 51100, 51200, 51300,
-					   300 * 1000, 3600 * 1000 };
+	static const uint64_t delays[] = { 0,	  1,	 99,	100,   101,	   5000,
+					   51099, 51100, 51200, 51300, 300 * 1000, 3600 * 1000 };
 	struct world *w = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(delays); i++) {
@@ -220,14 +220,9 @@ static void test_quiet_loop_sleeps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_on_time),
-		T(test_restart_later_is_lazy),
-		T(test_restart_earlier),
-		T(test_stop),
-		T(test_fire_stops_other),
-		T(test_fire_restarts_itself),
-		T(test_stall),
-		T(test_quiet_loop_sleeps),
+		T(test_on_time), T(test_restart_later_is_lazy), T(test_restart_earlier),
+		T(test_stop),	 T(test_fire_stops_other),	T(test_fire_restarts_itself),
+		T(test_stall),	 T(test_quiet_loop_sleeps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
