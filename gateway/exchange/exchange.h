@@ -28,7 +28,7 @@ struct exchange_env {
 	const struct rewrite_set *outbound;	/* spellings of dummies, and real values to catch leaks */
 	const struct rewrite_set *inbound;	/* every form of every real value */
 	struct upstream_pool *pool;
-	struct observe_counters *counters;
+	struct observe_slot *counters;
 	struct policy_bucket *buckets;		/* one per agent, shared by all workers */
 	/* One finished audit event. */
 	void (*audit)(void *owner, const struct observe_event *ev);
@@ -39,13 +39,13 @@ struct exchange_env {
 
 /* What the flow knows of itself; borrowed, outlives its exchanges. */
 struct exchange_flow {
-	const char *id;			/* flow id as in audit lines */
+	uint64_t id;			/* as in audit lines */
 	int agent;			/* index in policy */
 	struct addr peer;		/* the agent's address */
 	struct addr original;		/* original destination */
 	char host[UPSTREAM_HOST_MAX];	/* the name the agent's TLS was made for (SNI), or "" */
 	bool tls;			/* the agent's leg is TLS */
-	double peek_ms;			/* for the first exchange's audit line */
+	int64_t peek_us;		/* accept to ClientHello or first byte */
 };
 
 struct exchange;

@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "gateway/dns/dns.h"
 #include "gateway/exchange/exchange.h"
+#include "gateway/leg/leg.h"
 #include "gateway/net/net.h"
 #include "gateway/tls/tls.h"
 
@@ -16,6 +17,7 @@ struct flow_server;
 
 struct flow_env {
 	struct exchange_env exchange;		/* copied */
+	struct leg_pool *legs;			/* borrowed */
 	struct tls_server *tls;			/* borrowed, like all below */
 	struct tls_leaf_cache *leaves;
 	struct dns_server *dns;			/* NULL: TCP port 53 is refused */
@@ -32,7 +34,10 @@ struct flow_env {
 struct flow_server *flow_server_new(const struct flow_env *env);
 /* Takes an accepted connection (fd is owned from here on, also on failure). */
 void flow_server_accept(struct flow_server *s, int fd, const struct addr *peer, const struct addr *original);
-/* The minter has answered for `host`: the leaf cache has it now, or `e` says why not. */
+/*
+ * The minter has answered for `host`. ERR_OK: the caller has put the certificate into the leaf cache, which woke its
+ * waiters; otherwise they are failed here.
+ */
 void flow_server_minted(struct flow_server *s, const char *host, enum err e);
 /* Stop keep-alive: idle flows close now, busy ones after their exchange (SIGTERM, reload). */
 void flow_server_drain(struct flow_server *s);

@@ -212,11 +212,17 @@ static void conn_on_closed(void *owner)
 {
 	struct upstream_conn *c = owner;
 
+	struct upstream *lease = c->lease;
+
 	if (c->state != CONN_CLOSING && c->redial) {
 		c->redial = false;
 		conn_dial_next(c);
 		return;
 	}
+	/* Closed from below (a flush that failed): whoever leases it does not know yet. */
+	conn_detach(c);
+	if (lease)
+		lease_failed(lease, ERR_UPSTREAM_CLOSED);
 	conn_free(c);
 }
 

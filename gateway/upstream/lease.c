@@ -21,6 +21,7 @@ static void lease_attach(struct upstream *u, struct upstream_conn *c)
 	c->scan = (struct h1_scan){ 0 };
 	c->response = RESPONSE_NONE;
 	c->request_done = false;
+	c->chunked = false;
 	c->keep = true;
 }
 
@@ -147,7 +148,7 @@ enum err upstream_send_head(struct upstream *u, const struct http_request *req)
 {
 	struct upstream_conn *c = u->conn;
 
-	if (!c || c->state != CONN_LEASED || c->response != RESPONSE_NONE)
+	if (!c || c->state != CONN_LEASED || c->response != RESPONSE_NONE || c->key->target.raw)
 		return ERR_UPSTREAM_CLOSED;
 	/* Longer than any method whose responses are framed in a special way. */
 	if (!bytes_to_str(bytes_first(req->method, UPSTREAM_METHOD_MAX - 1), c->method, sizeof(c->method)))
@@ -179,6 +180,8 @@ enum err upstream_send_end(struct upstream *u, const struct http_fields *trailer
 	if (!c)
 		return ERR_UPSTREAM_CLOSED;
 	c->request_done = true;
+	if (c->key->target.raw)
+		leg_shutdown(&c->leg);
 	if (!c->chunked)
 		return ERR_OK;
 	return lease_write_scratch(c, h1_write_last_chunk(&c->pool->scratch, trailers));
@@ -253,6 +256,10 @@ size_t lease_on_data(struct upstream_conn *c, struct bytes in)
 	size_t total = in.n, used;
 
 	c->facts.answered = true;
+	if (c->key->target.raw) {
+		u->ops->on_body(u->owner, in);
+		return total;
+	}
 	if (c->response == RESPONSE_NONE) {
 		lease_break(c, ERR_UPSTREAM_HTTP);	/* an answer before the question */
 		return total;
@@ -292,6 +299,10 @@ void lease_on_eof(struct upstream_conn *c, bool clean)
 	c->keep = false;
 	if (c->response == RESPONSE_DONE)
 		return;
+	if (c->key->target.raw) {
+		u->ops->on_end(u->owner, NULL);
+		return;
+	}
 	/* RFC 9112 9.8: without close_notify an end of input is no end of the body. */
 	if (c->response == RESPONSE_BODY && clean && h1_body_eof(&c->body) == ERR_OK) {
 		lease_finish(c, false);

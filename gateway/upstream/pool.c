@@ -11,7 +11,7 @@
 
 static bool target_eq(const struct upstream_target *a, const struct upstream_target *b)
 {
-	if (a->port != b->port || a->tls != b->tls || a->agent != b->agent || strcmp(a->host, b->host) != 0)
+	if (a->port != b->port || a->tls != b->tls || a->raw != b->raw || a->agent != b->agent || strcmp(a->host, b->host) != 0)
 		return false;
 	return a->host[0] || addr_ip_eq(&a->fallback, &b->fallback);
 }

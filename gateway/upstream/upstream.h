@@ -75,6 +75,7 @@ struct upstream_target {
 	char host[UPSTREAM_HOST_MAX];	/* normalised name or IP literal text; "" when unknown */
 	uint16_t port;
 	bool tls;
+	bool raw;			/* bytes as they are, no HTTP: one lease per connection, never kept warm */
 	int agent;			/* connections are never shared between agents */
 	struct addr fallback;		/* the original destination; dialled only when host is "" */
 };
@@ -128,7 +129,8 @@ bool upstream_is_ready(const struct upstream *u);
 const struct upstream_facts *upstream_facts(const struct upstream *u);
 
 /*
- * One request per lease, after on_ready: head, body slices, end. Bytes are copied or encrypted before the call
+ * A raw lease has no head: send_body and on_body carry the bytes, send_end and on_end half-close.
+ * Otherwise one request per lease, after on_ready: head, body slices, end. Bytes are copied or encrypted before the call
  * returns; nothing goes to the wire before upstream_flush(). HTTP_BODY_CHUNKED means "length unknown".
  */
 enum err upstream_send_head(struct upstream *u, const struct http_request *req) WARN_UNUSED;
