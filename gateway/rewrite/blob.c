@@ -76,7 +76,7 @@ static bool check_patterns(const struct rewrite_set *set)
 			return false;
 		next += p->length + 1u;
 	}
-	return next == set->span[SECTION_TEXTS].count;
+	return next + SET_TEXT_PAD == set->span[SECTION_TEXTS].count;
 }
 
 /* The depth of the node at a place. */
@@ -119,7 +119,8 @@ static bool check_tables(const struct rewrite_set *set)
 		return false;
 	used = 0;
 	for (uint64_t i = 0; i < set->span[SECTION_JUMPS].count; i++) {
-		if (jumps[i].pattern > set->n)
+		if (jumps[i].pattern > set->n ||
+		    (jumps[i].pattern && jumps[i].place != pats[jumps[i].pattern - 1].place))
 			return false;
 		used += jumps[i].pattern != 0;
 	}
@@ -138,7 +139,7 @@ static bool check_fails_of(const struct rewrite_set *set, uint32_t pattern, uint
 		uint32_t place = p->place + depth;
 		const struct set_fail *f;
 
-		if (!(marks[place / 64].bits >> (place % 64) & 1))
+		if (!(marks[place / 64].fails >> (place % 64) & 1))
 			continue;
 		if (*fails >= set->span[SECTION_FAILS].count)
 			return false;
@@ -167,7 +168,7 @@ static bool check_fails(const struct rewrite_set *set)
 	for (uint64_t i = 0; i < set->span[SECTION_MARKS].count; i++) {
 		if (marks[i].rank != rank)
 			return false;
-		rank += (uint64_t)__builtin_popcountll(marks[i].bits);
+		rank += (uint64_t)__builtin_popcountll(marks[i].fails);
 	}
 	if (rank != set->span[SECTION_FAILS].count)
 		return false;

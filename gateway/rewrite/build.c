@@ -113,6 +113,7 @@ static enum err add_texts(struct builder *b, const struct rewrite_pattern *pats,
 {
 	const struct rewrite_pattern **order = malloc(n * sizeof(*order));
 	enum err e = ERR_OK;
+	void *pad;
 
 	if (!order)
 		return ERR_NOMEM;
@@ -123,7 +124,7 @@ static enum err add_texts(struct builder *b, const struct rewrite_pattern *pats,
 		if (i == 0 || !bytes_eq(order[i]->text, order[i - 1]->text))
 			e = add_text(b, order[i]);
 	mem_wipe_free(order, n * sizeof(*order));
-	return e;
+	return e == ERR_OK ? vec_grow(&b->section[SECTION_TEXTS], SET_TEXT_PAD, &pad) : e;
 }
 
 static uint8_t log2_at_least(uint64_t n)
@@ -138,6 +139,7 @@ static uint8_t log2_at_least(uint64_t n)
 static void edge_add(struct builder *b, uint32_t place, uint8_t byte, uint32_t pattern)
 {
 	struct set_edge *edges = (void *)b->section[SECTION_EDGES].data;
+	struct set_mark *marks = (void *)b->section[SECTION_MARKS].data;
 	uint64_t mask = (UINT64_C(1) << (64 - b->head.edge_shift)) - 1;
 	uint64_t i = hash_edge(place, byte) >> b->head.edge_shift;
 
@@ -145,6 +147,7 @@ static void edge_add(struct builder *b, uint32_t place, uint8_t byte, uint32_t p
 		i = (i + 1) & mask;
 	edges[i].place = place;
 	edges[i].to = pattern << 8 | byte;
+	marks[place / 64].edges |= UINT64_C(1) << (place % 64);
 }
 
 /* How far each pattern runs along the one before it, and which node it leaves there. */
@@ -157,6 +160,8 @@ static enum err add_edges(struct builder *b)
 
 	b->head.edge_shift = (uint8_t)(64 - bits);
 	TRY(vec_grow(&b->section[SECTION_EDGES], sizeof(struct set_edge) << bits, &out));
+	TRY(vec_grow(&b->section[SECTION_MARKS], (b->section[SECTION_TEXTS].n / 64 + 1) * sizeof(struct set_mark),
+		     &out));
 	TRY(vec_grow(&b->lcp, b->head.n * sizeof(*lcp), &out));
 	lcp = out;
 	TRY(vec_grow(&b->parent, b->head.n * sizeof(*parent), &out));

@@ -242,7 +242,7 @@ static enum err copy_pattern(struct maker *m, uint32_t j)
 		f = out;
 		*f = (struct set_fail){ n->pattern, n->depth, (uint16_t)chain_count(m, n->chain),
 					n->chain ? items : 0 };
-		marks[place / 64].bits |= UINT64_C(1) << (place % 64);
+		marks[place / 64].fails |= UINT64_C(1) << (place % 64);
 	}
 	f = (struct set_fail *)(void *)section->data;
 	end = section->n / sizeof(*f);
@@ -257,20 +257,19 @@ static enum err copy_pattern(struct maker *m, uint32_t j)
 
 static enum err make_fails(struct maker *m)
 {
-	size_t places = m->b->section[SECTION_TEXTS].n, n_marks = places / 64 + 1;
-	struct set_mark *marks;
+	size_t places = m->b->section[SECTION_TEXTS].n;
+	size_t n_marks = m->b->section[SECTION_MARKS].n / sizeof(struct set_mark);
+	struct set_mark *marks = (void *)m->b->section[SECTION_MARKS].data;
 	uint64_t rank = 0;
 	void *out;
 
 	TRY(vec_grow(&m->nodes, places * sizeof(struct node), &out));
-	TRY(vec_grow(&m->b->section[SECTION_MARKS], n_marks * sizeof(*marks), &out));
-	marks = out;
 	TRY(make_nodes(m));
 	for (uint32_t j = 0; j < m->b->head.n; j++)
 		TRY(copy_pattern(m, j));
 	for (size_t i = 0; i < n_marks; i++) {
 		marks[i].rank = rank;
-		rank += (uint64_t)__builtin_popcountll(marks[i].bits);
+		rank += (uint64_t)__builtin_popcountll(marks[i].fails);
 	}
 	return ERR_OK;
 }

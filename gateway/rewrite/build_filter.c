@@ -8,6 +8,8 @@
 
 #define GRAMS_AIM 65536u	/* more than this and the stride is cut, down to STRIDE_FLOOR */
 #define STRIDE_FLOOR 4u
+#define BLOOM_RATIO 16u		/* bits for each gram */
+#define BLOOM_BITS_MIN 14
 #define BLOOM_BITS_MAX 22
 #define OFFSET_BITS_MAX 18
 
@@ -43,7 +45,7 @@ static enum err add_grams(struct builder *b)
 {
 	struct rewrite_set *head = &b->head;
 	uint64_t grams = (uint64_t)head->n * head->stride;
-	uint8_t bloom_bits = table_bits(grams * 16, 10, BLOOM_BITS_MAX);
+	uint8_t bloom_bits = table_bits(grams * BLOOM_RATIO, BLOOM_BITS_MIN, BLOOM_BITS_MAX);
 	uint8_t offset_bits = table_bits(grams * 2, 6, OFFSET_BITS_MAX);
 	uint64_t *bloom;
 	uint16_t *offsets;
@@ -60,9 +62,9 @@ static enum err add_grams(struct builder *b)
 
 		for (uint32_t o = 0; o < head->stride; o++) {
 			uint64_t gram = load_gram(text, o, head->gram);
-			uint64_t bit = hash_bloom(gram) >> head->bloom_shift;
+			uint64_t hash = hash_bloom(gram), bit = hash >> head->bloom_shift;
 
-			bloom[bit / 64] |= UINT64_C(1) << (bit % 64);
+			bloom[bit / 64] |= UINT64_C(1) << (bit % 64) | UINT64_C(1) << BLOOM_SECOND(hash);
 			offsets[hash_offset(gram) >> head->offset_shift] |= (uint16_t)(1u << o);
 		}
 	}
@@ -73,6 +75,7 @@ static enum err add_grams(struct builder *b)
 static enum err add_jumps(struct builder *b)
 {
 	struct rewrite_set *head = &b->head;
+	const struct set_pattern *pats = (const void *)b->section[SECTION_PATTERNS].data;
 	const uint32_t *lcp = (const void *)b->lcp.data;
 	uint8_t bits = table_bits((uint64_t)head->n * 2, 1, 32);
 	uint64_t mask = (UINT64_C(1) << bits) - 1;
@@ -87,11 +90,11 @@ static enum err add_jumps(struct builder *b)
 
 		if (i > 0 && lcp[i] >= head->prefix)
 			continue;
-		hash = hash_prefix(builder_text(b, i), 0, head->prefix);
+		hash = hash_window(window_at(builder_text(b, i), 0, head->prefix));
 		slot = hash >> head->jump_shift;
 		while (jumps[slot].pattern != 0)
 			slot = (slot + 1) & mask;
-		jumps[slot] = (struct set_jump){ .pattern = i + 1, .tag = (uint32_t)hash };
+		jumps[slot] = (struct set_jump){ .pattern = i + 1, .place = pats[i].place };
 	}
 	return ERR_OK;
 }

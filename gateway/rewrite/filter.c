@@ -7,58 +7,69 @@
  */
 #include "gateway/rewrite/rewrite_internal.h"
 
-static inline uint64_t bloom_bit(const uint64_t *bloom, unsigned shift, uint64_t gram)
-{
-	uint64_t bit = hash_bloom(gram) >> shift;
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 
-	return bloom[bit / 64] >> (bit % 64);
+/* Bit 0: may the gram be in a pattern? */
+static ALWAYS_INLINE uint64_t bloom_test(const uint64_t *bloom, unsigned shift, uint64_t gram)
+{
+	uint64_t hash = hash_bloom(gram), bit = hash >> shift, word = bloom[bit / 64];
+
+	return word >> (bit % 64) & word >> BLOOM_SECOND(hash);
 }
 
 /* The first sample at or after t whose gram may be in a pattern, or one whose gram is not all inside `in`. */
-static inline size_t skip_samples(const struct rewrite_set *set, struct bytes in, size_t t, unsigned q)
+static ALWAYS_INLINE size_t skip_samples(const struct rewrite_set *set, struct bytes in, size_t t, const unsigned q)
 {
 	const uint64_t *bloom = set_section(set, SECTION_BLOOM);
-	unsigned shift = set->bloom_shift, up = 8 * (8 - q);
-	size_t stride = set->stride;
+	const unsigned shift = set->bloom_shift, up = 8 * (8 - q);
+	const size_t stride = set->stride;
 
 	if (in.n >= 8) {
 		const uint8_t *p = in.p;
 		size_t last = in.n - 8;
 
 		for (; t + 3 * stride <= last; t += 4 * stride) {
-			uint64_t hit = bloom_bit(bloom, shift, load_u64(p + t) << up);
+			uint64_t hit = bloom_test(bloom, shift, load_u64(p + t) << up);
 
-			hit |= bloom_bit(bloom, shift, load_u64(p + t + stride) << up);
-			hit |= bloom_bit(bloom, shift, load_u64(p + t + 2 * stride) << up);
-			hit |= bloom_bit(bloom, shift, load_u64(p + t + 3 * stride) << up);
+			hit |= bloom_test(bloom, shift, load_u64(p + t + stride) << up);
+			hit |= bloom_test(bloom, shift, load_u64(p + t + 2 * stride) << up);
+			hit |= bloom_test(bloom, shift, load_u64(p + t + 3 * stride) << up);
 			if (hit & 1)
 				break;
 		}
 		for (; t <= last; t += stride)
-			if (bloom_bit(bloom, shift, load_u64(p + t) << up) & 1)
+			if (bloom_test(bloom, shift, load_u64(p + t) << up) & 1)
 				return t;
 	}
 	for (; t + q <= in.n; t += stride)
-		if (bloom_bit(bloom, shift, load_gram(in, t, q)) & 1)
+		if (bloom_test(bloom, shift, load_gram(in, t, q)) & 1)
 			return t;
 	return t;
 }
 
-/* Does a pattern begin with the W bytes at p? They are all inside `in`. */
-static inline bool jump(const struct rewrite_set *set, struct bytes in, size_t p, struct set_state *at)
+size_t filter_skip(const struct rewrite_set *set, struct bytes in, size_t t)
+{
+	if (LIKELY(set->gram == 8))
+		return skip_samples(set, in, t, 8);
+	return skip_samples(set, in, t, set->gram);
+}
+
+bool filter_jump(const struct rewrite_set *set, struct bytes in, size_t p, struct set_state *at)
 {
 	const struct set_jump *jumps = set_section(set, SECTION_JUMPS);
-	unsigned w = set->prefix;
+	const uint8_t *texts = set_texts(set);
+	const unsigned w = set->prefix;
 	uint64_t mask = (UINT64_C(1) << (64 - set->jump_shift)) - 1;
-	uint64_t hash = hash_prefix(in, p, w);
+	struct window window = window_at(in, p, w);
+	uint64_t hash = hash_window(window);
 
 	for (uint64_t i = hash >> set->jump_shift; jumps[i].pattern != 0; i = (i + 1) & mask) {
-		uint32_t pattern = jumps[i].pattern - 1;
+		/* The texts are padded: a load past a text's end stays among them. */
+		struct window known = window_at(bytes_of(texts + jumps[i].place, SET_TEXT_PAD), 0, w);
 
-		if (jumps[i].tag != (uint32_t)hash ||
-		    memcmp(set_texts(set) + set_patterns(set)[pattern].place, in.p + p, w) != 0)
+		if (known.first != window.first || known.last != window.last)
 			continue;
-		*at = (struct set_state){ pattern, w };
+		*at = (struct set_state){ jumps[i].pattern - 1, w };
 		return true;
 	}
 	return false;
@@ -91,7 +102,7 @@ static inline size_t try_sample(const struct rewrite_set *set, struct bytes in, 
 
 		mask &= ~(1u << o);
 		if (LIKELY(p + set->prefix <= in.n)) {
-			if (jump(set, in, p, at))
+			if (filter_jump(set, in, p, at))
 				return p + set->prefix;
 		} else if (!whole && enter(set, in, p, at)) {
 			return p + 1;
@@ -107,7 +118,7 @@ size_t filter_find(const struct rewrite_set *set, struct bytes in, size_t i, boo
 	for (;; t += stride) {
 		size_t next;
 
-		t = q == 8 ? skip_samples(set, in, t, 8) : skip_samples(set, in, t, (unsigned)q);
+		t = filter_skip(set, in, t);
 		if (t + q > in.n)
 			break;
 		next = try_sample(set, in, t, whole, at);

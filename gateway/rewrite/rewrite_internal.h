@@ -32,9 +32,10 @@
 #define SET_STRIDE_MAX 16u	/* bits in an offset mask */
 #define SET_PREFIX_MAX 16u
 #define SET_NONE UINT32_MAX
+#define SET_TEXT_PAD 32u	/* zero bytes after the last text */
 
 enum set_section {
-	SECTION_TEXTS,		/* uint8_t, each text followed by one zero byte */
+	SECTION_TEXTS,		/* uint8_t, each text followed by one zero byte, and SET_TEXT_PAD after all */
 	SECTION_PATTERNS,	/* struct set_pattern, in the order of their texts */
 	SECTION_EDGES,		/* struct set_edge, a power of two, open addressing */
 	SECTION_MARKS,		/* struct set_mark, one for 64 places in the texts */
@@ -60,8 +61,9 @@ struct set_edge {
 };
 
 struct set_mark {
-	uint64_t bits;		/* which of 64 places have a fail entry */
-	uint64_t rank;		/* entries before these */
+	uint64_t fails;		/* which of 64 places have a fail entry */
+	uint64_t edges;		/* from which of them an edge leads to another pattern */
+	uint64_t rank;		/* fail entries before these */
 };
 
 struct set_fail {
@@ -78,7 +80,7 @@ struct set_item {
 
 struct set_jump {
 	uint32_t pattern;	/* + 1; 0: empty slot */
-	uint32_t tag;
+	uint32_t place;		/* of its text */
 };
 
 struct set_span {
@@ -125,6 +127,11 @@ static inline const struct set_pattern *set_patterns(const struct rewrite_set *s
 	return set_section(set, SECTION_PATTERNS);
 }
 
+static inline const struct set_mark *set_mark(const struct rewrite_set *set, uint32_t place)
+{
+	return (const struct set_mark *)set_section(set, SECTION_MARKS) + place / 64;
+}
+
 static inline uint64_t load_u64(const uint8_t *p)
 {
 	uint64_t x;
@@ -157,23 +164,31 @@ static inline uint64_t hash_bloom(uint64_t gram)
 	return gram * UINT64_C(0x9e3779b97f4a7c15);
 }
 
+/* Each gram sets two bits in one word of the bloom table; the second is taken from other bits of the hash. */
+#define BLOOM_SECOND(hash) ((hash) >> 32 & 63)
+
 static inline uint64_t hash_offset(uint64_t gram)
 {
 	return (gram ^ gram >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
 }
 
-/* Of the first `prefix` bytes at `at`, all inside in. */
-static inline uint64_t hash_prefix(struct bytes in, size_t at, unsigned prefix)
-{
-	uint64_t a, b = 0;
+/* The first W bytes of a path, as they can be loaded: overlapping when W is between 8 and 16. */
+struct window {
+	uint64_t first, last;
+};
 
-	if (prefix > 8) {
-		a = load_u64(in.p + at);
-		b = load_u64(in.p + at + prefix - 8);
-	} else {
-		a = load_gram(in, at, prefix);
-	}
-	a = (a ^ a >> 32) * UINT64_C(0x94d049bb133111eb) + b;
+/* The `w` bytes at `at`, all inside in. */
+static inline struct window window_at(struct bytes in, size_t at, unsigned w)
+{
+	if (LIKELY(w > 8))
+		return (struct window){ load_u64(in.p + at), load_u64(in.p + at + w - 8) };
+	return (struct window){ load_gram(in, at, w), 0 };
+}
+
+static inline uint64_t hash_window(struct window w)
+{
+	uint64_t a = (w.first ^ w.first >> 32) * UINT64_C(0x94d049bb133111eb) + w.last;
+
 	return (a ^ a >> 32) * UINT64_C(0xd6e8feb86659fd93);
 }
 
@@ -203,7 +218,11 @@ static inline uint32_t pattern_pending(const struct set_pattern *pats, struct se
 	return at.depth == p->length ? at.pattern + 1 : p->within;
 }
 
-/* filter.c: the next place at or after `i` where a path begins; returns where to go on reading and sets *at there, or
+/* filter.c: the first sample at or after t that may be in a pattern; none is if its gram ends after in. */
+size_t filter_skip(const struct rewrite_set *set, struct bytes in, size_t t);
+/* Does a path begin with the W bytes at p, which are all inside `in`? If so *at is its node at depth W. */
+bool filter_jump(const struct rewrite_set *set, struct bytes in, size_t p, struct set_state *at);
+/* The next place at or after `i` where a path begins; returns where to go on reading and sets *at there, or
  * in.n with *at at the root. With `whole`, nothing follows `in`. */
 size_t filter_find(const struct rewrite_set *set, struct bytes in, size_t i, bool whole, struct set_state *at);
 

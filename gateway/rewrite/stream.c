@@ -6,6 +6,10 @@
  * necessary, so a chunk without matches goes out as it came. Places are counted from the start of the chunk; what
  * was held before it lies at negative places and is read from the set.
  */
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "gateway/rewrite/rewrite_internal.h"
 
 struct scan {
@@ -56,13 +60,13 @@ static enum err settle(struct scan *sc, ptrdiff_t at, uint32_t pattern)
 
 static const struct set_fail *fail_of(const struct rewrite_set *set, uint32_t place)
 {
-	const struct set_mark *mark = (const struct set_mark *)set_section(set, SECTION_MARKS) + place / 64;
+	const struct set_mark *mark = set_mark(set, place);
 	const struct set_fail *fails = set_section(set, SECTION_FAILS);
 	uint64_t bit = UINT64_C(1) << (place % 64);
 
-	if (!(mark->bits & bit))
+	if (LIKELY(!(mark->fails & bit)))
 		return NULL;
-	return &fails[mark->rank + (uint64_t)__builtin_popcountll(mark->bits & (bit - 1))];
+	return &fails[mark->rank + (uint64_t)__builtin_popcountll(mark->fails & (bit - 1))];
 }
 
 /* No byte continues *at, whose path ends before place `end`: settles its matches and goes where it fails to. */
@@ -88,19 +92,42 @@ static enum err fail(struct scan *sc, ptrdiff_t end, struct set_state *at)
 	return ERR_OK;
 }
 
-static inline size_t common_length(const uint8_t *a, const uint8_t *b, size_t n)
+/* How many of the first 32 bytes are the same; both can be read. */
+static inline size_t same_of_32(const uint8_t *a, const uint8_t *b)
 {
-	size_t i = 0;
+#ifdef __SSE2__
+	__m128i low = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)a),
+				     _mm_loadu_si128((const __m128i *)(const void *)b));
+	__m128i high = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(a + 16)),
+				      _mm_loadu_si128((const __m128i *)(const void *)(b + 16)));
+	uint64_t same = (uint64_t)(unsigned)_mm_movemask_epi8(low) | (uint64_t)(unsigned)_mm_movemask_epi8(high) << 16;
 
-	for (; i + 8 <= n; i += 8) {
+	return (size_t)__builtin_ctzll(~same);
+#else
+	for (size_t i = 0; i < 32; i += 8) {
 		uint64_t x = load_u64(a + i) ^ load_u64(b + i);
 
 		if (x)
 			return i + (size_t)__builtin_ctzll(x) / 8;
 	}
-	while (i < n && a[i] == b[i])
+	return 32;
+#endif
+}
+
+/* Length of what the text and a pattern's rest have in common; the pattern can be read SET_TEXT_PAD further. */
+static inline size_t common_length(struct bytes text, const uint8_t *rest, size_t room)
+{
+	size_t i = 0, n = text.n < room ? text.n : room;
+
+	for (; i < n && i + 32 <= text.n; i += 32) {
+		size_t same = same_of_32(text.p + i, rest + i);
+
+		if (same < 32)
+			return i + same < n ? i + same : n;
+	}
+	while (i < n && text.p[i] == rest[i])
 		i++;
-	return i;
+	return i < n ? i : n;
 }
 
 /*
@@ -114,12 +141,12 @@ static enum err walk(struct scan *sc, size_t *i, struct set_state *at)
 
 	for (;;) {
 		const struct set_pattern *p = &pats[at->pattern];
-		size_t left = sc->in.n - *i, room = p->length - at->depth, run;
-		uint32_t to;
+		uint32_t place = p->place + at->depth, to = SET_NONE;
+		size_t run = common_length(bytes_from(sc->in, *i), texts + place, p->length - at->depth);
 
-		run = common_length(sc->in.p + *i, texts + p->place + at->depth, left < room ? left : room);
 		*i += run;
 		at->depth += (uint32_t)run;
+		place += (uint32_t)run;
 		if (at->depth == p->length && !p->has_child) {
 			uint32_t pattern = at->pattern;
 
@@ -128,8 +155,8 @@ static enum err walk(struct scan *sc, size_t *i, struct set_state *at)
 		}
 		if (*i == sc->in.n)
 			return ERR_OK;
-		to = edge_find(set_section(sc->set, SECTION_EDGES), sc->set->edge_shift, p->place + at->depth,
-			       sc->in.p[*i]);
+		if (set_mark(sc->set, place)->edges >> (place % 64) & 1)
+			to = edge_find(set_section(sc->set, SECTION_EDGES), sc->set->edge_shift, place, sc->in.p[*i]);
 		if (to == SET_NONE)
 			return fail(sc, (ptrdiff_t)*i, at);
 		*at = (struct set_state){ to, at->depth + 1 };
@@ -139,15 +166,21 @@ static enum err walk(struct scan *sc, size_t *i, struct set_state *at)
 
 static enum err scan_text(struct scan *sc, bool whole, struct set_state *at)
 {
+	const size_t prefix = sc->set->prefix;
+	bool walked = false;
 	size_t i = 0;
 
 	while (i < sc->in.n) {
-		if (at->depth == 0) {
+		/* Where one beginning breaks off the next often stands: look there first. */
+		if (at->depth == 0 && walked && i + prefix <= sc->in.n && filter_jump(sc->set, sc->in, i, at)) {
+			i += prefix;
+		} else if (at->depth == 0) {
 			i = filter_find(sc->set, sc->in, i, whole, at);
 			if (at->depth == 0)
 				break;
 		}
 		TRY(walk(sc, &i, at));
+		walked = true;
 	}
 	return ERR_OK;
 }
@@ -220,13 +253,15 @@ void rewrite_stream_release(struct rewrite_stream *s)
 
 enum err rewrite_whole(const struct rewrite_set *set, struct bytes in, const struct rewrite_ops *ops, void *owner)
 {
-	struct scan sc = { .set = set, .ops = ops, .owner = owner, .in = in };
 	struct set_state at = { 0, 0 };
+	struct scan sc;
 
 	if (in.n == 0)
 		return ERR_OK;
-	if (set->n && in.n >= set->shortest)
-		TRY(scan_text(&sc, true, &at));
+	if (set->n == 0 || filter_skip(set, in, set->stride - 1) + set->gram > in.n)
+		return ops->emit(owner, in);
+	sc = (struct scan){ .set = set, .ops = ops, .owner = owner, .in = in };
+	TRY(scan_text(&sc, true, &at));
 	return scan_end(&sc, (ptrdiff_t)in.n, &at);
 }
 
