@@ -118,6 +118,7 @@ struct schema_key {
 	int choice;
 	bool required;
 	bool hide;			/* never show a value below this key */
+	bool again;			/* the keys of `child` were listed before (config_schema_walk) */
 	bool optional;			/* VALUE_MAP: left zero when absent, without the defaults inside */
 };
 

@@ -216,16 +216,29 @@ static const struct schema_key *find_key(const struct schema_map *map, const cha
 	return NULL;
 }
 
-static void fail_unless_one(struct reader *r, const struct schema_map *map, struct where where)
+static const char *key_names(const struct schema_map *map, char dst[128])
 {
-	char names[128] = "";
-
+	dst[0] = '\0';
 	for (size_t i = 0; i < map->n; i++) {
-		size_t n = strlen(names);
+		size_t n = strlen(dst);
 
-		snprintf(names + n, sizeof(names) - n, "%s%s", i ? ", " : "", map->keys[i].name);
+		snprintf(dst + n, 128 - n, "%s%s", i ? ", " : "", map->keys[i].name);
 	}
-	config_fail(r, where, "expected exactly one of %s", names);
+	return dst;
+}
+
+/* What stands below a hidden key could be a secret, also as a key. */
+static void fail_unknown(struct reader *r, const struct schema_map *map, struct where where,
+			 const struct node *pair)
+{
+	struct path path = { .up = where.path, .key = pair->text };
+	char names[128];
+
+	if (where.hide)
+		config_fail(r, below(where, where.path, pair, false), "unknown key (not shown), expected %s",
+			    key_names(map, names));
+	else
+		config_fail_unknown(r, below(where, &path, pair, false), nearest_key(map, pair->text));
 }
 
 static void decode_pair(struct reader *r, const struct schema_map *map, struct where where,
@@ -235,8 +248,7 @@ static void decode_pair(struct reader *r, const struct schema_map *map, struct w
 	struct path path = { .up = where.path, .key = pair->text };
 
 	if (!key)
-		config_fail_unknown(r, below(where, where.hide ? where.path : &path, pair, false),
-				    where.hide ? NULL : nearest_key(map, pair->text));
+		fail_unknown(r, map, where, pair);
 	else if (config_node_is_null(pair->value) && !key->required &&
 		 (key->type == VALUE_MAP || key->type == VALUE_LIST))
 		decode_absent(r, key, where, target + key->offset);	/* all below it is commented out */
@@ -248,12 +260,14 @@ static void decode_pair(struct reader *r, const struct schema_map *map, struct w
 
 static void decode_map(struct reader *r, const struct schema_map *map, struct where where, void *target)
 {
+	char names[128];
+
 	if (where.node->kind != NODE_MAP) {
 		config_fail(r, where, "expected a map%s", where.node->kind == NODE_LIST ? ", found a list" : "");
 		return;
 	}
 	if (map->exactly_one && where.node->n != 1)
-		fail_unless_one(r, map, where);
+		config_fail(r, where, "expected exactly one of %s", key_names(map, names));
 	for (const struct node *pair = where.node->first; pair; pair = pair->next)
 		decode_pair(r, map, where, pair, target);
 	for (size_t i = 0; i < map->n; i++)

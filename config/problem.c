@@ -127,7 +127,7 @@ void config_fail_unknown(struct reader *r, struct where where, const char *neare
 		return;
 	problem_fill(p, where);
 	p->value[0] = '\0';
-	copy_short(p->text, sizeof(p->text), where.hide ? "unknown key (not shown)" : "unknown key");
+	copy_short(p->text, sizeof(p->text), "unknown key");
 	if (nearest)
 		copy_short(p->nearest, sizeof(p->nearest), nearest);
 }

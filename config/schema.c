@@ -142,10 +142,10 @@ static const struct schema_key keys_source[] = {
 const struct schema_map config_schema_source = MAP_OF(keys_source, struct config_source, .exactly_one = true);
 
 static const struct schema_key keys_real_pair[] = {
-	{ "id", VALUE_MAP, AT(config_secret, real_id), NULL, "source of the access key id (aws-sigv4)",
-	  .child = &config_schema_source, .required = true },
-	{ "secret", VALUE_MAP, AT(config_secret, real), NULL, "source of the secret access key (aws-sigv4)",
-	  .child = &config_schema_source, .required = true },
+	{ "id", VALUE_MAP, AT(config_secret, real_id), NULL, "source of the access key id (aws-sigv4), keys as above",
+	  .child = &config_schema_source, .required = true, .again = true },
+	{ "secret", VALUE_MAP, AT(config_secret, real), NULL, "source of the secret access key (aws-sigv4), keys as above",
+	  .child = &config_schema_source, .required = true, .again = true },
 };
 const struct schema_map config_schema_real_pair = MAP_OF(keys_real_pair, struct config_secret);
 
@@ -202,9 +202,11 @@ static const struct schema_map map_rule_body = MAP_OF(keys_rule_body, struct con
 
 static const struct schema_key keys_rule[] = {
 	{ "allow", VALUE_RULE, 0, NULL, "let through", .child = &map_rule_body, .choice = CONFIG_ALLOW },
-	{ "deny", VALUE_RULE, 0, NULL, "refuse", .child = &map_rule_body, .choice = CONFIG_DENY },
-	{ "passthrough", VALUE_RULE, 0, NULL, "let through without opening TLS: no secrets, still audited",
-	  .child = &map_rule_body, .choice = CONFIG_PASSTHROUGH },
+	{ "deny", VALUE_RULE, 0, NULL, "refuse; keys as of `allow`", .child = &map_rule_body,
+	  .choice = CONFIG_DENY, .again = true },
+	{ "passthrough", VALUE_RULE, 0, NULL,
+	  "let through without opening TLS: no secrets, still audited; keys as of `allow`, no methods or paths",
+	  .child = &map_rule_body, .choice = CONFIG_PASSTHROUGH, .again = true },
 };
 static const struct schema_map map_rule = MAP_OF(keys_rule, struct config_rule, .place = offsetof(struct config_rule, line), .exactly_one = true);
 
@@ -287,7 +289,7 @@ static void walk_key(const struct walker *w, const struct schema_key *key, const
 	entry.path = path;
 	entry.type = config_type_name(key, type);
 	w->fn(&entry, w->arg);
-	if (key->child)
+	if (key->child && !key->again)
 		walk_map(w, key->child, path);
 	if (key->type == VALUE_REAL) {
 		walk_map(w, &config_schema_source, path);

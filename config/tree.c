@@ -103,8 +103,10 @@ static bool attach_key(struct tree_reader *t, struct node *node, const yaml_mark
 		if (strcmp(k->text, node->text) == 0) {
 			char text[96];
 
-			snprintf(text, sizeof(text), "duplicate key, first at line %u", k->line);
-			return fail_mark(t, mark, text);
+			snprintf(text, sizeof(text), "duplicate key \"%.32s\", first at line %u", k->text,
+				 k->line);
+			fail_mark(t, mark, text);
+			break;
 		}
 	}
 	if (map->n == MAP_KEYS_MAX)
