@@ -107,9 +107,13 @@ enum err secret_area_map(struct secret_area *a, int fd, size_t size)
 	void *p = NULL;
 
 	*a = SECRET_AREA_NONE;
-	size = area_round(size);
-	/* Mapped past its end, the first touch would be a SIGBUS. */
-	if (size != 0 && fstat(fd, &st) == 0 && st.st_size >= 0 && (size_t)st.st_size >= size)
+	if (fstat(fd, &st) != 0 || st.st_size <= 0)
+		size = 0;
+	else if (size == 0)
+		size = (size_t)st.st_size;
+	else	/* mapped past its end, the first touch would be a SIGBUS */
+		size = area_round(size) <= (size_t)st.st_size ? area_round(size) : 0;
+	if (size != 0)
 		p = area_try_map(fd, size, PROT_READ);
 	close(fd);
 	if (!p)

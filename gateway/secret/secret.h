@@ -33,7 +33,7 @@ struct secret_area {
  * it, else a locked memfd (and one log line). Errors: ERR_NOMEM, ERR_IO.
  */
 enum err secret_area_create(struct secret_area *a, size_t size) WARN_UNUSED;
-/* Maps an inherited area read-only and closes `fd`, also on failure. */
+/* Maps an inherited area read-only and closes `fd`, also on failure. size 0: all of it. */
 enum err secret_area_map(struct secret_area *a, int fd, size_t size) WARN_UNUSED;
 /* From now on this process may only read it. */
 enum err secret_area_protect(struct secret_area *a) WARN_UNUSED;

@@ -1,0 +1,16 @@
+/*
+ * sandbox_internal.h - between sandbox.c and seccomp.c
+ */
+#pragma once
+
+#include "gateway/process/process_internal.h"
+
+#ifdef SLAPENIR_SANITIZED
+#define SANDBOX_SANITIZED 1
+#else
+#define SANDBOX_SANITIZED 0
+#endif
+
+#define SANDBOX_FILES 65536	/* descriptors a process may have */
+
+enum err sandbox_seccomp(enum process_role role) WARN_UNUSED;
