@@ -24,6 +24,12 @@
 #define CHAIN_MAX (32 * 1024)
 #define SEAL_IV 12
 #define SEAL_TAG 16
+/*
+ * A ticket got by resuming is its ticket's child. wolfSSL numbers generations in one byte and fails the
+ * handshake after the last, so ours stand in a spare byte of the IV field, and an old line ends earlier.
+ */
+#define GENERATION_AT SEAL_IV
+#define GENERATIONS_MAX 200
 /* More epochs than that since the secret was made: start over rather than count. */
 #define EPOCHS_MAX 100000
 
@@ -128,15 +134,17 @@ struct ticket_fields {
 /* In place, bound to the engine's host. */
 static int seal(const struct ticket_key *k, const struct ticket_fields *f, const char *host, bool open)
 {
-	uint8_t aad[WOLFSSL_TICKET_NAME_SZ + TLS_HOST_MAX + 1];
-	size_t host_len = strlen(host), aad_len = WOLFSSL_TICKET_NAME_SZ + host_len;
+	uint8_t aad[WOLFSSL_TICKET_NAME_SZ + WOLFSSL_TICKET_IV_SZ + TLS_HOST_MAX];
+	size_t host_len = strlen(host), fixed = sizeof(aad) - TLS_HOST_MAX;
+	size_t aad_len = fixed + host_len;
 	Aes aes;
 	int r;
 
 	if (aad_len > sizeof(aad))
 		return BAD_FUNC_ARG;
 	memcpy(aad, k->name, WOLFSSL_TICKET_NAME_SZ);
-	memcpy(aad + WOLFSSL_TICKET_NAME_SZ, host, host_len);
+	memcpy(aad + WOLFSSL_TICKET_NAME_SZ, f->iv, WOLFSSL_TICKET_IV_SZ);
+	memcpy(aad + fixed, host, host_len);
 	r = wc_AesInit(&aes, NULL, INVALID_DEVID);
 	if (r != 0)
 		return r;
@@ -152,17 +160,18 @@ static int seal(const struct ticket_key *k, const struct ticket_fields *f, const
 	return r;
 }
 
-static int ticket_seal(struct tls_server *s, const struct ticket_fields *f, const char *host)
+static int ticket_seal(struct tls_server *s, const struct ticket_fields *f, const struct tls_engine *e)
 {
 	memcpy(f->name, s->current.name, WOLFSSL_TICKET_NAME_SZ);
 	if (tls_random(f->iv, WOLFSSL_TICKET_IV_SZ) != ERR_OK)
 		return WOLFSSL_TICKET_RET_FATAL;
+	f->iv[GENERATION_AT] = (uint8_t)(e->ticket_generation + 1);
 	memset(f->tag, 0, WOLFSSL_TICKET_MAC_SZ);
-	return seal(&s->current, f, host, false) == 0 ? WOLFSSL_TICKET_RET_OK :
-							 WOLFSSL_TICKET_RET_FATAL;
+	return seal(&s->current, f, e->host, false) == 0 ? WOLFSSL_TICKET_RET_OK :
+							    WOLFSSL_TICKET_RET_FATAL;
 }
 
-static int ticket_open(struct tls_server *s, const struct ticket_fields *f, const char *host)
+static int ticket_open(struct tls_server *s, const struct ticket_fields *f, struct tls_engine *e)
 {
 	const struct ticket_key *k = NULL;
 
@@ -171,8 +180,10 @@ static int ticket_open(struct tls_server *s, const struct ticket_fields *f, cons
 	else if (s->previous.usable && !memcmp(f->name, s->previous.name, WOLFSSL_TICKET_NAME_SZ))
 		k = &s->previous;
 	/* Rejected means: a full handshake, as with no ticket. */
-	if (!k || f->len <= 0 || seal(k, f, host, true) != 0)
+	if (!k || f->len <= 0 || f->iv[GENERATION_AT] > GENERATIONS_MAX ||
+	    seal(k, f, e->host, true) != 0)
 		return WOLFSSL_TICKET_RET_REJECT;
+	e->ticket_generation = f->iv[GENERATION_AT];
 	return k == &s->current ? WOLFSSL_TICKET_RET_OK : WOLFSSL_TICKET_RET_CREATE;
 }
 
@@ -186,7 +197,7 @@ static int on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsig
 	if (!e || keys_advance(s, tls_unix_now()) != ERR_OK)
 		return enc ? WOLFSSL_TICKET_RET_FATAL : WOLFSSL_TICKET_RET_REJECT;
 	*out_len = in_len;
-	return enc ? ticket_seal(s, &f, e->host) : ticket_open(s, &f, e->host);
+	return enc ? ticket_seal(s, &f, e) : ticket_open(s, &f, e);
 }
 
 enum err server_set_up_tickets(struct tls_server *s, WOLFSSL_CTX *ctx)

@@ -144,6 +144,7 @@ struct tls_engine {
 
 	struct tls_server *server;	/* referenced; ENGINE_SERVER */
 	struct tls_leaf *leaf;		/* referenced; ENGINE_SERVER */
+	uint8_t ticket_generation;	/* of the ticket it resumed from; 0: none */
 	char host[];			/* whom the client verifies; for whom the server sealed tickets */
 };
 
