@@ -43,9 +43,10 @@ void np_nl_detail(struct np_nl *nl, const struct nlmsghdr *nlh);
 
 /* ---- the parts of apply, check, remove ---- */
 
-void np_nft_apply(const struct np_plan *plan, struct np_report *report);
+/* apply and remove return 0 or the errno of a failure that is in the report. */
+int np_nft_apply(const struct np_plan *plan, struct np_report *report);
+int np_nft_remove(struct np_report *report);
 void np_nft_check(const struct np_plan *plan, struct np_report *report);
-void np_nft_remove(struct np_report *report);
 
 void np_sysctl_apply(const struct np_plan *plan, struct np_report *report);
 void np_sysctl_check(const struct np_plan *plan, struct np_report *report);

@@ -5,6 +5,7 @@
  * settings; rule and route last, since only they open the one way there is. A part that fails does not keep the others
  * from being done: more of the policy in force is never worse. remove goes the other way round, forwarding stays off.
  */
+#include <errno.h>
 #include <net/if.h>
 
 #include "netpolicy/kernel_internal.h"
@@ -31,7 +32,9 @@ static void interfaces_check(const struct np_plan *plan, enum np_finding_kind ki
 void np_apply(const struct np_plan *plan, struct np_report *report)
 {
 	interfaces_check(plan, NP_FAILURE, report);
-	np_nft_apply(plan, report);
+	/* Without the privilege every other part would only say the same. */
+	if (np_nft_apply(plan, report) == EPERM)
+		return;
 	np_sysctl_apply(plan, report);
 	np_rtnl_apply(plan, report);
 }
@@ -46,7 +49,13 @@ void np_check(const struct np_plan *plan, struct np_report *report)
 
 void np_remove(const struct np_plan *plan, struct np_report *report)
 {
+	size_t before = np_report_count(report, NP_FAILURE);
+
 	np_sysctl_close(plan, report);
 	np_rtnl_remove(plan, report);
-	np_nft_remove(report);
+	/* While forwarding could not be switched off the table is what keeps packets in: it stays. */
+	if (np_report_count(report, NP_FAILURE) == before)
+		(void)np_nft_remove(report);
+	else
+		np_report_add(report, NP_FAILURE, "nft table " NP_TABLE_NAME, "", "kept, since the rest failed");
 }

@@ -33,6 +33,7 @@ struct batch {
 	struct batch_entry *entries;	/* owned */
 	size_t n_entries, cap_entries;
 	bool failed;			/* out of memory, reported */
+	int code;			/* errno of the last failure, or 0 */
 };
 
 static void batch_fail(struct batch *b)
@@ -40,6 +41,7 @@ static void batch_fail(struct batch *b)
 	if (!b->failed)
 		np_report_errno(b->report, "nftables transaction", ENOMEM, "");
 	b->failed = true;
+	b->code = ENOMEM;
 }
 
 static bool batch_room(struct batch *b)
@@ -225,7 +227,8 @@ static void batch_answer(struct batch *b, const struct nlmsghdr *nlh, size_t *le
 	}
 	b->nl->detail[0] = '\0';
 	np_nl_detail(b->nl, nlh);
-	np_report_errno(b->report, entry ? entry->object : "nftables transaction", -error->error, b->nl->detail);
+	b->code = -error->error;
+	np_report_errno(b->report, entry ? entry->object : "nftables transaction", b->code, b->nl->detail);
 	/* The kernel has undone everything; the acks that are still to come say nothing any more. */
 	*left = 0;
 }
@@ -243,8 +246,8 @@ static void batch_wait(struct batch *b)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
-			np_report_errno(b->report, "nftables transaction",
-					n == 0 || errno == EAGAIN ? ETIMEDOUT : errno, "an answer is missing");
+			b->code = n == 0 || errno == EAGAIN ? ETIMEDOUT : errno;
+			np_report_errno(b->report, "nftables transaction", b->code, "an answer is missing");
 			return;
 		}
 		for (; mnl_nlmsg_ok(nlh, rest); nlh = mnl_nlmsg_next(nlh, &rest))
@@ -254,19 +257,17 @@ static void batch_wait(struct batch *b)
 
 static void batch_run(struct batch *b)
 {
-	int code;
-
 	batch_mark(b, NFNL_MSG_BATCH_END);
 	if (b->failed)
 		return;
-	code = batch_send(b);
-	if (code)
-		np_report_errno(b->report, "nftables transaction", code, "");
+	b->code = batch_send(b);
+	if (b->code)
+		np_report_errno(b->report, "nftables transaction", b->code, "");
 	else
 		batch_wait(b);
 }
 
-static bool batch_open(struct batch *b, struct np_nl *nl, struct np_report *report)
+static int batch_open(struct batch *b, struct np_nl *nl, struct np_report *report)
 {
 	int code = np_nl_open(nl, NETLINK_NETFILTER);
 
@@ -276,28 +277,30 @@ static bool batch_open(struct batch *b, struct np_nl *nl, struct np_report *repo
 	if (code) {
 		np_report_errno(report, "netfilter netlink socket", code, "");
 		np_nl_close(nl);
-		return false;
+		return code;
 	}
 	batch_mark(b, NFNL_MSG_BATCH_BEGIN);
 	batch_table(b, NFT_MSG_NEWTABLE, NLM_F_CREATE, "nft table " NP_TABLE_NAME);
 	batch_table(b, NFT_MSG_DELTABLE, 0, "nft table " NP_TABLE_NAME " (older one)");
-	return true;
+	return 0;
 }
 
-static void batch_close(struct batch *b)
+static int batch_close(struct batch *b)
 {
 	np_nl_close(b->nl);
 	free(b->data);
 	free(b->entries);
+	return b->code;
 }
 
-void np_nft_apply(const struct np_plan *plan, struct np_report *report)
+int np_nft_apply(const struct np_plan *plan, struct np_report *report)
 {
 	struct np_nl nl;
 	struct batch b;
+	int code = batch_open(&b, &nl, report);
 
-	if (!batch_open(&b, &nl, report))
-		return;
+	if (code)
+		return code;
 	batch_table(&b, NFT_MSG_NEWTABLE, NLM_F_CREATE, "nft table " NP_TABLE_NAME);
 	for (size_t i = 0; i < NP_N_CHAINS; i++)
 		batch_chain(&b, &plan->chains[i]);
@@ -306,16 +309,17 @@ void np_nft_apply(const struct np_plan *plan, struct np_report *report)
 	for (size_t i = 0; i < plan->n_rules; i++)
 		batch_rule(&b, plan, &plan->rules[i]);
 	batch_run(&b);
-	batch_close(&b);
+	return batch_close(&b);
 }
 
-void np_nft_remove(struct np_report *report)
+int np_nft_remove(struct np_report *report)
 {
 	struct np_nl nl;
 	struct batch b;
+	int code = batch_open(&b, &nl, report);
 
-	if (!batch_open(&b, &nl, report))
-		return;
+	if (code)
+		return code;
 	batch_run(&b);
-	batch_close(&b);
+	return batch_close(&b);
 }

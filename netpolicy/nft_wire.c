@@ -260,17 +260,32 @@ no_memory:
 	return NULL;
 }
 
+/* libnftnl prints data in whole words; one byte compared is not four compared. */
+static uint32_t expr_data_len(const struct nftnl_expr *e, const char *name)
+{
+	uint32_t len = 0;
+
+	if (strcmp(name, "cmp") == 0)
+		nftnl_expr_get(e, NFTNL_EXPR_CMP_DATA, &len);
+	else if (strcmp(name, "immediate") == 0 && nftnl_expr_is_set(e, NFTNL_EXPR_IMM_DATA))
+		nftnl_expr_get(e, NFTNL_EXPR_IMM_DATA, &len);
+	return len;
+}
+
 static int expr_to_text(struct nftnl_expr *e, void *arg)
 {
 	struct buf *out = arg;
 	const char *name = nftnl_expr_get_str(e, NFTNL_EXPR_NAME);
-	char text[512] = "";
+	uint32_t len = expr_data_len(e, name);
+	char text[512] = "", bytes[24] = "";
 
 	/* What was counted is no part of the policy. */
 	if (strcmp(name, "counter") == 0)
 		return buf_append_str(out, "[ counter ] ") == ERR_OK ? 0 : -1;
 	nftnl_expr_snprintf(text, sizeof(text), e, NFTNL_OUTPUT_DEFAULT, 0);
-	return buf_printf(out, "[ %s %s] ", name, text) == ERR_OK ? 0 : -1;
+	if (len)
+		snprintf(bytes, sizeof(bytes), "(%u bytes) ", len);
+	return buf_printf(out, "[ %s %s%s] ", name, text, bytes) == ERR_OK ? 0 : -1;
 }
 
 char *np_wire_rule_text(const struct nftnl_rule *rule)

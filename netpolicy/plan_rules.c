@@ -151,10 +151,11 @@ static void rule_reverse_path(struct np_plan *plan)
 	struct np_rule *rule = rule_add(plan, NP_CHAIN_PREROUTING,
 		"an agent may not use the address of an agent behind another interface");
 	struct np_expr *fib = expr_add(rule, NP_FIB);
+	uint32_t missing = 0;
 
 	fib->a = NFT_FIB_RESULT_OIF;
 	fib->b = NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT;
-	cmp_u8(rule, 0);
+	cmp(rule, NFT_CMP_EQ, &missing, sizeof(missing));
 	expr_add(rule, NP_COUNTER);
 	verdict(rule, NF_DROP);
 	snprintf(rule->text, sizeof(rule->text), "fib saddr . iif oif missing counter drop");
