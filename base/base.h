@@ -188,7 +188,7 @@ static inline size_t buf_room(const struct buf *b)
 }
 static inline struct bytes buf_bytes(const struct buf *b)
 {
-	return (struct bytes){ b->data + b->start, b->end - b->start };
+	return (struct bytes){ b->data ? b->data + b->start : NULL, b->end - b->start };
 }
 /* All or nothing: ERR_AGAIN at the ceiling, ERR_NOMEM. */
 enum err buf_append(struct buf *b, struct bytes in) WARN_UNUSED;
