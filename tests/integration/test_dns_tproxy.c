@@ -3,9 +3,9 @@
  *
  * links: room_net room_dns
  *
- * The agent asks servers that do not exist. The gateway makes its sockets, gives up every privilege,
- * and answers; the agent checks that each answer comes from the address and port it asked. The same for
- * a TCP connection: the acceptor must name the destination the agent meant.
+ * The agent asks servers that do not exist. The gateway makes its sockets, gives up every
+ * privilege, and answers; the agent checks that each answer comes from the address and port it
+ * asked. The same for a TCP connection: the acceptor must name the destination the agent meant.
  * Namespaces are unnamed and vanish with the test. Skipped (77) without the right to make them.
  */
 #include "gateway/dns/dns.h"
@@ -55,7 +55,7 @@ static void byte_from(int fd)
 	must(read(fd, &c, 1) == 1, "waiting for the other process");
 }
 
-/* ---- the agent ---------------------------------------------------------------------------------- */
+/* ---- the agent -------------------------------------------------------------------------- */
 
 static const char agent_setup[] =
 	"ip link set lo up && ip addr add 10.9.0.2/24 dev ag0 &&"
@@ -125,7 +125,7 @@ static void agent_main(int go, int ready)
 	exit(0);
 }
 
-/* ---- the gateway -------------------------------------------------------------------------------- */
+/* ---- the gateway ------------------------------------------------------------------------ */
 
 static const char gateway_setup[] =
 	"ip link set lo up && ip addr add 10.9.0.1/24 dev gw0 &&"

@@ -1,8 +1,8 @@
 /*
  * test_net_conn.c - connections on a real loop, over loopback
  *
- * Two ends in one loop. Each end checks the promised order of callbacks on every callback; the world
- * ends an end after its n-th callback, for every n, and the n-th allocation fails, for every n.
+ * Two ends in one loop. Each end checks the promised order of callbacks on every callback; one end
+ * is closed at the n-th callback, for every n, and the n-th allocation fails, for every n.
  */
 #include "gateway/net/net.h"
 
@@ -44,7 +44,7 @@ struct world {
 	bool close_b, reset;
 };
 
-/* ---- allocation failure: malloc is ours unless a sanitizer has it ------------------------------- */
+/* ---- allocation failure: malloc is ours unless a sanitizer has it ----------------------- */
 
 #ifndef SLAPENIR_SANITIZED
 static size_t fail_malloc_at;
@@ -61,7 +61,7 @@ void *malloc(size_t n)
 }
 #endif
 
-/* ---- ends ---------------------------------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------------- */
 
 static void end_close(struct end *e)
 {
@@ -193,11 +193,11 @@ static const struct net_conn_ops ops = {
 	.on_closed = end_on_closed,
 };
 
-/* ---- world --------------------------------------------------------------------------------------- */
+/* ---- world ------------------------------------------------------------------------------ */
 
 static void small_buffers(int fd)
 {
-	/* Room for several loopback segments, else every write waits for a delayed acknowledgement. */
+	/* Room for several segments, else every write waits for a delayed acknowledgement. */
 	int size = 128 * 1024;
 
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
@@ -279,9 +279,9 @@ static void close_at_eof(struct end *e)
 	end_close(e);
 }
 
-/* ---- tests --------------------------------------------------------------------------------------- */
+/* ---- tests ------------------------------------------------------------------------------ */
 
-/* Several megabytes each way at once, in order, never much over the high-water mark; then an end. */
+/* Megabytes each way at once, in order, never much over the high-water mark; then an end. */
 static void test_both_ways(void **state)
 {
 	struct world *w = world_new();
@@ -612,7 +612,7 @@ static void test_close_at_every_callback(void **state)
 	}
 }
 
-/* Memory that cannot be had is an error to the sender or to the connection, never a gap in the bytes. */
+/* Memory that cannot be had is an error to the sender or the connection, never a gap. */
 static void test_every_allocation_fails(void **state)
 {
 	(void)state;

@@ -136,7 +136,7 @@ static void test_parse(void **state)
 	}
 }
 
-/* Cut anywhere: never ERR_OK, never a byte past the end; below a header there is nobody to answer. */
+/* Cut anywhere: never ERR_OK, never a byte past the end; without a header nobody to answer. */
 static void test_parse_cut(void **state)
 {
 	struct dns_query q;

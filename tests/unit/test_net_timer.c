@@ -72,8 +72,9 @@ static void pass(struct world *w, uint64_t ms, uint64_t step_ms)
 
 static void test_on_time(void **state)
 {
-	static const uint64_t delays[] = { 0,	  1,	 99,	100,   101,	   5000,
-					   51099, 51100, 51200, 51300, 300 * 1000, 3600 * 1000 };
+	static const uint64_t delays[] = {
+		0, 1, 99, 100, 101, 5000, 51099, 51100, 51200, 51300, 300 * 1000, 3600 * 1000,
+	};
 	struct world *w = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(delays); i++) {
