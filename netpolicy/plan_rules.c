@@ -16,6 +16,7 @@
  *	REJECT type, code; COUNTER and TPROXY nothing.
  */
 #include <arpa/inet.h>
+#include <assert.h>
 #include <netinet/in.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -34,8 +35,11 @@
 
 static struct np_expr *expr_add(struct np_rule *rule, enum np_expr_kind kind)
 {
-	struct np_expr *e = &rule->exprs[rule->n_exprs++];
+	struct np_expr *e;
 
+	/* The rules are all in this file: too long a one is a mistake made here. */
+	assert(rule->n_exprs < NP_EXPRS_MAX);
+	e = &rule->exprs[rule->n_exprs++];
 	e->kind = kind;
 	return e;
 }
@@ -91,8 +95,10 @@ static void verdict(struct np_rule *rule, int code)
 
 static struct np_rule *rule_add(struct np_plan *plan, int chain, const char *why)
 {
-	struct np_rule *rule = &plan->rules[plan->n_rules++];
+	struct np_rule *rule;
 
+	assert(plan->n_rules < NP_RULES_MAX);
+	rule = &plan->rules[plan->n_rules++];
 	rule->chain = plan->chains[chain].name;
 	rule->why = why;
 	return rule;

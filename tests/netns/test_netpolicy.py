@@ -422,11 +422,12 @@ def test_other_tables_are_left_alone(w):
 
 
 def test_counters_are_no_drift(w):
-    before = counter(w, "agents4")
-    assert outcome("203.0.113.1", 80, 0.2, source=None) == "silence"
-    with agent_socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.sendto(b"x", (FOREIGN4, 9999))
-    assert counter(w, "counter packets") >= 0 and before >= 0
+    before = w.gw("nft", "list", "chain", "inet", "slapenir", "prerouting")
+    for address in (FOREIGN4, FOREIGN6):
+        with agent_socket(family_of(address), socket.SOCK_DGRAM) as s:
+            s.sendto(b"x", (address, 443))
+            s.sendto(b"x", (address, 9999))
+    assert w.gw("nft", "list", "chain", "inet", "slapenir", "prerouting") != before
     w.np("check")
 
 
@@ -639,8 +640,8 @@ def test_spoofed_sources_are_dropped(w):
                 while time.monotonic() < end:
                     assert not w.gw("ss", "-Htan", "state", "syn-recv").strip()
                 assert not readable(s, 0)
-                # The stack itself drops ::1 before any rule.
-                assert counter(w, rule) - before == len(sources) - ("::1" in sources), rule
+                # The stack itself drops ::1 before any rule; the agent's own multicast chatter counts too.
+                assert counter(w, rule) - before >= len(sources) - ("::1" in sources), rule
                 # The frame has the right form: with the agent's own address it is answered.
                 assert answered(w, syn(A4 if family == socket.AF_INET else A6, dst, 443))
     finally:
