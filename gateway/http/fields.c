@@ -156,8 +156,8 @@ bool http_trailer_allowed(struct bytes name)
 		/* framing and the connection */
 		BYTES_ITEM("content-length"), BYTES_ITEM("transfer-encoding"),
 		BYTES_ITEM("trailer"), BYTES_ITEM("connection"), BYTES_ITEM("keep-alive"),
-		BYTES_ITEM("te"), BYTES_ITEM("upgrade"), BYTES_ITEM("proxy-connection"), BYTES_ITEM("content_length"),
-		BYTES_ITEM("transfer_encoding"),
+		BYTES_ITEM("te"), BYTES_ITEM("upgrade"), BYTES_ITEM("proxy-connection"),
+		BYTES_ITEM("content_length"), BYTES_ITEM("transfer_encoding"),
 		/* routing */
 		BYTES_ITEM("host"),
 		/* authentication and state */

@@ -49,6 +49,7 @@ static bool from_model(struct bytes name)
 	case HTTP_TRANSFER_ENCODING:
 	case HTTP_CONNECTION:
 	case HTTP_UPGRADE:
+	case HTTP_EXPECT:
 	case HTTP_FRAMING_TWIN:
 		return true;
 	default:
@@ -178,6 +179,8 @@ enum err h1_write_request(struct buf *out, const struct http_request *req)
 		PUT(&o, "Transfer-Encoding: chunked\r\n");
 	else if (req->framing == HTTP_BODY_LENGTH)
 		put_length(&o, req->length);
+	if (req->expect_continue)
+		PUT(&o, "Expect: 100-continue\r\n");
 	put_connection(&o, &c);
 	put_fields(&o, &req->fields);
 	buf_commit(out, (size_t)(o.p - begin));

@@ -5,10 +5,11 @@
  * (HTTP/1.1).
  *
  * The model serves every HTTP version. What HTTP/1 says in Host, Content-Length, Transfer-Encoding,
- * Connection and Upgrade (and HTTP/2 in pseudo-headers and frames) stands in members of the
- * message: `authority`, `framing` and `length`, `keep_alive`, `upgrade`. The parsers leave those
- * fields in `fields` too, for whoever wants to read them; the writers skip them there and write
- * them from the members. So the members decide, and framing cannot be smuggled through a field.
+ * Connection, Upgrade and Expect (and HTTP/2 in pseudo-headers and frames) stands in members of the
+ * message: `authority`, `framing` and `length`, `keep_alive`, `upgrade`, `expect_continue`. The
+ * parsers leave those fields in `fields` too, for whoever wants to read them; the writers skip them
+ * there and write them from the members. So the members decide, and framing cannot be smuggled
+ * through a field.
  *
  * Ownership: the array behind struct http_fields is owned by the message and reused from message to
  * message; every slice in a message is borrowed, from the parsed input or from wherever the caller
@@ -183,11 +184,11 @@ void h1_body_release(struct h1_body *b);
 
 /*
  * Writes the request line from method, path and query (CONNECT: authority), always as HTTP/1.1,
- * then Host from authority, framing from framing and length, Connection from keep_alive, upgrade
- * and a TE field, then the other fields in order. Never writes Host, Content-Length,
- * Transfer-Encoding, Connection or Upgrade from `fields`. ERR_BAD_VALUE when a part holds what
- * could end a line or a token (defence in depth), ERR_INTERNAL without authority or with a framing
- * that requests do not have.
+ * then Host from authority, framing from framing and length, Expect from expect_continue,
+ * Connection from keep_alive, upgrade and a TE field, then the other fields in order. Never writes
+ * Host, Content-Length, Transfer-Encoding, Connection, Upgrade or Expect from `fields`.
+ * ERR_BAD_VALUE when a part holds what could end a line or a token (defence in depth), ERR_INTERNAL
+ * without authority or with a framing that requests do not have.
  */
 enum err h1_write_request(struct buf *out, const struct http_request *req) WARN_UNUSED;
 /*

@@ -49,6 +49,9 @@ static void writes_requests(void **state)
 		{ { .method = BYTES_LIT("CONNECT"), .authority = BYTES_LIT("a.example:443"),
 		    .keep_alive = true },
 		  "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n" },
+		{ { GET, .framing = HTTP_BODY_LENGTH, .length = 1, .expect_continue = true },
+		  "GET / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1\r\n"
+		  "Expect: 100-continue\r\n\r\n" },
 		{ { GET, .upgrade = true, .upgrade_proto = BYTES_LIT("websocket") },
 		  "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\n"
 		  "Upgrade: websocket\r\n\r\n" },
@@ -75,6 +78,7 @@ static void members_rule_over_fields(void **state)
 		{ BYTES_LIT("transfer_encoding"), BYTES_LIT("chunked") },
 		{ BYTES_LIT("Connection"), BYTES_LIT("x") },
 		{ BYTES_LIT("Upgrade"), BYTES_LIT("y") },
+		{ BYTES_LIT("Expect"), BYTES_LIT("z") },
 		{ BYTES_LIT("TE"), BYTES_LIT("trailers") },
 		{ BYTES_LIT("X"), BYTES_LIT("") },
 	};
@@ -280,7 +284,8 @@ static void reads_back_what_it_wrote(void **state)
 	static const char *const heads[] = {
 		"GET /a%20b?c=d HTTP/1.1\r\nHost: a.example:8443\r\nX: y\r\nX: z\r\n\r\n",
 		"POST http://A.example/x HTTP/1.1\r\nHost: a.example\r\n"
-		"Transfer-Encoding: chunked\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nX: \xff\ty\r\n\r\n",
+		"Transfer-Encoding: chunked\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n"
+		"Keep-Alive: 5\r\nX: \xff\ty\r\n\r\n",
 		"PUT /{a}|b HTTP/1.1\r\nhost:a.example\r\ncontent-length:  17 \r\n"
 		"TE: trailers\r\n\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: [2001:db8::1]\r\n\r\n",
