@@ -352,8 +352,14 @@ static void check_gateway(struct reader *r, const struct node *root, struct conf
 	struct path paths[3];
 
 	check_resolvers(r, gateway_at(paths, root, "dns", "upstream"), cfg);
-	if (gateway->dns.port == gateway->tproxy.port)
-		config_fail(r, gateway_at(paths, root, "dns", "port"), "the same port as gateway.tproxy.port");
+	if (gateway->dns.port == gateway->tproxy.port) {
+		struct where where = gateway_at(paths, root, "dns", "port");
+
+		/* one of the two stands in the file */
+		if (!where.node)
+			where = gateway_at(paths, root, "tproxy", "port");
+		config_fail(r, where, "gateway.tproxy.port and gateway.dns.port must differ");
+	}
 	/* main, default, local: rt_tables(5) */
 	if (gateway->tproxy.table >= 253 && gateway->tproxy.table <= 255)
 		config_fail(r, gateway_at(paths, root, "tproxy", "table"), "tables 253 to 255 are the system's");

@@ -232,13 +232,16 @@ static void fail_unknown(struct reader *r, const struct schema_map *map, struct 
 			 const struct node *pair)
 {
 	struct path path = { .up = where.path, .key = pair->text };
+	const char *nearest = where.hide ? NULL : nearest_key(map, pair->text);
 	char names[128];
 
 	if (where.hide)
-		config_fail(r, below(where, where.path, pair, false), "unknown key (not shown), expected %s",
-			    key_names(map, names));
+		path = *where.path;
+	where = below(where, &path, pair, true);
+	if (nearest)
+		config_fail_unknown(r, where, nearest);
 	else
-		config_fail_unknown(r, below(where, &path, pair, false), nearest_key(map, pair->text));
+		config_fail(r, where, "unknown key, expected %s", key_names(map, names));
 }
 
 static void decode_pair(struct reader *r, const struct schema_map *map, struct where where,

@@ -126,10 +126,8 @@ void config_fail_unknown(struct reader *r, struct where where, const char *neare
 	if (!p)
 		return;
 	problem_fill(p, where);
-	p->value[0] = '\0';
 	copy_short(p->text, sizeof(p->text), "unknown key");
-	if (nearest)
-		copy_short(p->nearest, sizeof(p->nearest), nearest);
+	copy_short(p->nearest, sizeof(p->nearest), nearest);
 }
 
 void config_fail_at(struct reader *r, unsigned line, unsigned column, const char *text)

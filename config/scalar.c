@@ -87,12 +87,19 @@ static bool out_of_bounds(struct scalar *s, const struct unit *units)
 	return false;
 }
 
+static bool is_quoted(struct scalar *s)
+{
+	if (s->node->quoted)
+		s->why = "in quotes it is text";
+	return s->node->quoted;
+}
+
 static bool read_uint(struct scalar *s, void *target)
 {
 	uint64_t value;
 	uint32_t narrow;
 
-	if (s->node->quoted || !config_parse_number(bytes_str(s->text), &value))
+	if (is_quoted(s) || !config_parse_number(bytes_str(s->text), &value))
 		return false;
 	if (!in_bounds(s->key, value))
 		return out_of_bounds(s, NULL);
@@ -106,7 +113,7 @@ static bool read_port(struct scalar *s, void *target)
 	uint64_t value;
 	uint16_t port;
 
-	if (s->node->quoted || !config_parse_number(bytes_str(s->text), &value) || value < 1 || value > 65535)
+	if (is_quoted(s) || !config_parse_number(bytes_str(s->text), &value) || value < 1 || value > 65535)
 		return false;
 	port = (uint16_t)value;
 	memcpy(target, &port, sizeof(port));
@@ -184,7 +191,7 @@ static bool read_bool(struct scalar *s, void *target)
 {
 	bool value = strcmp(s->text, "true") == 0;
 
-	if (s->node->quoted || (!value && strcmp(s->text, "false") != 0))
+	if (is_quoted(s) || (!value && strcmp(s->text, "false") != 0))
 		return false;
 	memcpy(target, &value, sizeof(value));
 	return true;
