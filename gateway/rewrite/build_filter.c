@@ -8,7 +8,7 @@
 
 #define GRAMS_AIM 65536u	/* more than this and the stride is cut, down to STRIDE_FLOOR */
 #define STRIDE_FLOOR 4u
-#define BLOOM_RATIO 16u		/* bits for each gram */
+#define BLOOM_RATIO 32u		/* bits for each gram */
 #define BLOOM_BITS_MIN 14
 #define BLOOM_BITS_MAX 22
 #define OFFSET_BITS_MAX 18

@@ -17,41 +17,62 @@ static ALWAYS_INLINE uint64_t bloom_test(const uint64_t *bloom, unsigned shift, 
 	return word >> (bit % 64) & word >> BLOOM_SECOND(hash);
 }
 
-/* The first sample at or after t whose gram may be in a pattern, or one whose gram is not all inside `in`. */
-static ALWAYS_INLINE size_t skip_samples(const struct rewrite_set *set, struct bytes in, size_t t, const unsigned q)
+/* Four samples at once, as long as they can be loaded whole; *t is the first that hits, or where the loop ended. */
+static ALWAYS_INLINE bool skip_fours(const struct rewrite_set *set, struct bytes in, size_t *t, const unsigned q)
 {
 	const uint64_t *bloom = set_section(set, SECTION_BLOOM);
 	const unsigned shift = set->bloom_shift, up = 8 * (8 - q);
 	const size_t stride = set->stride;
+	const ptrdiff_t reach = (ptrdiff_t)(3 * stride + 8);
+	const uint8_t *p = in.p + *t, *end = in.p + in.n;
 
-	if (in.n >= 8) {
-		const uint8_t *p = in.p;
-		size_t last = in.n - 8;
+	for (; end - p >= reach; p += 4 * stride) {
+		uint64_t a = bloom_test(bloom, shift, load_u64(p) << up);
+		uint64_t b = bloom_test(bloom, shift, load_u64(p + stride) << up);
+		uint64_t c = bloom_test(bloom, shift, load_u64(p + 2 * stride) << up);
+		uint64_t d = bloom_test(bloom, shift, load_u64(p + 3 * stride) << up);
 
-		for (; t + 3 * stride <= last; t += 4 * stride) {
-			uint64_t hit = bloom_test(bloom, shift, load_u64(p + t) << up);
+		if (UNLIKELY((a | b | c | d) & 1)) {
+			unsigned hits = (a & 1) | (b & 1) << 1 | (c & 1) << 2 | 8;
 
-			hit |= bloom_test(bloom, shift, load_u64(p + t + stride) << up);
-			hit |= bloom_test(bloom, shift, load_u64(p + t + 2 * stride) << up);
-			hit |= bloom_test(bloom, shift, load_u64(p + t + 3 * stride) << up);
-			if (hit & 1)
-				break;
+			*t = (size_t)(p - in.p) + (size_t)__builtin_ctz(hits) * stride;
+			return true;
 		}
-		for (; t <= last; t += stride)
-			if (bloom_test(bloom, shift, load_u64(p + t) << up) & 1)
-				return t;
 	}
-	for (; t + q <= in.n; t += stride)
-		if (bloom_test(bloom, shift, load_gram(in, t, q)) & 1)
+	*t = (size_t)(p - in.p);
+	return false;
+}
+
+/* The first sample at or after t whose gram may be in a pattern, or one whose gram is not all inside `in`. */
+static ALWAYS_INLINE size_t skip_samples(const struct rewrite_set *set, struct bytes in, size_t t, const unsigned q)
+{
+	const uint64_t *bloom = set_section(set, SECTION_BLOOM);
+
+	if (t <= in.n && skip_fours(set, in, &t, q))
+		return t;
+	for (; t + q <= in.n; t += set->stride)
+		if (bloom_test(bloom, set->bloom_shift, load_gram(in, t, q)) & 1)
 			return t;
 	return t;
 }
 
+#ifdef __x86_64__
+/* The same with the three-operand shifts of BMI2: a fifth fewer instructions. */
+__attribute__((target("bmi2"))) static size_t skip_samples_bmi2(const struct rewrite_set *set, struct bytes in, size_t t)
+{
+	return skip_samples(set, in, t, 8);
+}
+#endif
+
 size_t filter_skip(const struct rewrite_set *set, struct bytes in, size_t t)
 {
-	if (LIKELY(set->gram == 8))
-		return skip_samples(set, in, t, 8);
-	return skip_samples(set, in, t, set->gram);
+	if (UNLIKELY(set->gram != 8))
+		return skip_samples(set, in, t, set->gram);
+#ifdef __x86_64__
+	if (LIKELY(__builtin_cpu_supports("bmi2")))
+		return skip_samples_bmi2(set, in, t);
+#endif
+	return skip_samples(set, in, t, 8);
 }
 
 bool filter_jump(const struct rewrite_set *set, struct bytes in, size_t p, struct set_state *at)
@@ -94,7 +115,7 @@ static inline size_t try_sample(const struct rewrite_set *set, struct bytes in, 
 {
 	const uint16_t *offsets = set_section(set, SECTION_OFFSETS);
 	uint64_t gram = load_gram(in, t, set->gram);
-	unsigned mask = offsets[hash_offset(gram) >> set->offset_shift];
+	unsigned mask = offsets[hash_offset(gram) >> set->offset_shift] & ((2u << (set->stride - 1)) - 1);
 
 	while (mask) {
 		unsigned o = 31 - (unsigned)__builtin_clz(mask);
