@@ -17,6 +17,7 @@
 #define START_LIMIT_US 30000000u
 #define DRAIN_GRACE_US 2000000u		/* workers end by themselves at limits.drain */
 #define YOUNG_US 2000000u		/* a child that dies before this has not come up properly */
+#define END_GRACE_US 100000u		/* between closing its channel and its end */
 #define PAUSE_FIRST_US 50000u
 #define PAUSE_LAST_US 5000000u
 
@@ -47,7 +48,7 @@ static enum err child_spawn(struct master *m, struct generation *g, struct child
 	struct spawn_spec spec = { .role = c->role, .slot = c->slot };
 	int pair[2];
 
-	c->respawn_us = 0;
+	c->respawn_us = c->kill_us = 0;
 	c->ready = false;
 	if (worker)
 		TRY(tls_ticket_secret_advance(&head->ticket, (uint64_t)time(NULL)));
@@ -272,6 +273,7 @@ void generation_child_ended(struct master *m, struct generation *g, struct child
 		close(c->channel);
 	c->channel = -1;
 	c->ready = false;
+	c->kill_us = 0;
 	if (c->slot)
 		observe_slot_reset_gauges(&m->page->slots[c->slot]);
 	if (g->doomed)
@@ -309,8 +311,34 @@ static void generation_free(struct master *m, struct generation *g)
 	free(g);
 }
 
-static void respawn_due(struct master *m, struct generation *g, struct child *c, uint64_t now)
+void generation_channel_closed(struct child *c, bool at_once)
 {
+	if (c->channel >= 0)
+		close(c->channel);
+	c->channel = -1;
+	c->ready = false;
+	if (c->pid <= 0)
+		return;
+	if (at_once)
+		kill(c->pid, SIGKILL);
+	else	/* it is most likely ending by itself, and how it ends is worth knowing */
+		c->kill_us = time_mono_us() + END_GRACE_US;
+}
+
+static void kill_due(struct child *c, uint64_t now)
+{
+	if (c->kill_us == 0 || c->kill_us > now)
+		return;
+	c->kill_us = 0;
+	if (c->pid > 0)
+		kill(c->pid, SIGKILL);
+}
+
+static void child_sweep(struct master *m, struct generation *g, struct child *c, uint64_t now)
+{
+	kill_due(c, now);
+	if (g->doomed)
+		return;
 	if (c->respawn_us == 0 || c->respawn_us > now)
 		return;
 	if (child_spawn(m, g, c) != ERR_OK) {
@@ -327,11 +355,9 @@ static void generation_sweep(struct master *m, struct generation *g, uint64_t no
 	}
 	if (g->state == GENERATION_DRAINING && (now >= g->deadline_us || workers_gone(g)))
 		generation_doom(m, g);
-	if (g->doomed)
-		return;
-	respawn_due(m, g, &g->minter, now);
+	child_sweep(m, g, &g->minter, now);
 	for (size_t i = 0; i < g->n_workers; i++)
-		respawn_due(m, g, &g->workers[i], now);
+		child_sweep(m, g, &g->workers[i], now);
 }
 
 void generations_sweep(struct master *m)
@@ -356,7 +382,9 @@ void generations_sweep(struct master *m)
 
 static uint64_t child_due(const struct child *c)
 {
-	return c->respawn_us ? c->respawn_us : UINT64_MAX;
+	uint64_t due = c->respawn_us ? c->respawn_us : UINT64_MAX;
+
+	return c->kill_us && c->kill_us < due ? c->kill_us : due;
 }
 
 uint64_t generations_due(const struct master *m)

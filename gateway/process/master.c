@@ -53,12 +53,7 @@ void master_read_channel(struct master *m, struct generation *g, struct child *c
 			return;
 		if (e == ERR_OK && master_message(m, g, c, &msg))
 			continue;
-		/* Its end, or nonsense: either way this process is of no more use. */
-		if (c->channel >= 0)
-			close(c->channel);
-		c->channel = -1;
-		if (c->pid > 0)
-			kill(c->pid, SIGKILL);
+		generation_channel_closed(c, e != ERR_CLOSED);
 		return;
 	}
 }

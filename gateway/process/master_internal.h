@@ -21,6 +21,7 @@ struct child {
 	unsigned restarts, quick_deaths;
 	uint64_t started_us;
 	uint64_t respawn_us;		/* when to start it again; 0: not scheduled */
+	uint64_t kill_us;		/* it closed its channel: when to stop waiting for its end; 0: it did not */
 	int listeners[CHANNEL_FDS_MAX];	/* the master's copies, for the next worker in this place */
 };
 
@@ -74,6 +75,8 @@ void generation_doom(struct master *m, struct generation *g);
 void generation_ready(struct master *m, struct generation *g, struct child *c);
 /* waitpid() found it. */
 void generation_child_ended(struct master *m, struct generation *g, struct child *c, int wstatus);
+/* A child's channel has ended, or brought nonsense (at_once). */
+void generation_channel_closed(struct child *c, bool at_once);
 /* Respawns, deadlines, freeing. */
 void generations_sweep(struct master *m);
 /* When generations_sweep() has something to do next; UINT64_MAX: nothing. */

@@ -19,6 +19,7 @@
 #define IDLE_PER_TARGET 8
 #define IDLE_TOTAL 256
 #define RESOLVE_TRY_MS 2000
+#define DRAIN_ABORT_MS 1000		/* from cutting the last flows to ending without them */
 
 /* ---- set-up -------------------------------------------------------------------------------------------------------- */
 
@@ -207,21 +208,63 @@ static enum err worker_serve(struct worker *w, const int fds[CHANNEL_FDS_MAX])
 	return w->dns_udp ? ERR_OK : ERR_IO;
 }
 
-static void worker_finish(struct worker *w)
+/*
+ * The last flow is gone: everything is closed in the order it depends on, the loop runs until nothing is left
+ * in it, and what held keys is freed (which wipes it).
+ */
+static void worker_close(struct worker *w)
+{
+	uv_close((uv_handle_t *)&w->drain_timer, NULL);
+	uv_close((uv_handle_t *)&w->channel, NULL);
+	mint_client_close(&w->mint);
+	upstream_pool_free(w->pool);
+	upstream_resolver_free(w->resolver);
+	dns_server_close(w->dns_tcp, NULL);
+}
+
+static void worker_free(struct worker *w)
 {
 	worker_audit_finish(w);
+	uv_run(&w->uv, UV_RUN_DEFAULT);
+	flow_server_free(w->flows);
+	leg_pool_close(&w->legs);
+	net_loop_close(&w->net, NULL, NULL);
+	uv_run(&w->uv, UV_RUN_DEFAULT);
+	(void)uv_loop_close(&w->uv);
+	observe_batch_release(&w->audit);
+	tls_leaf_cache_free(w->leaves);
+	tls_server_free(w->tls_server);
+	tls_client_free(w->tls_client);
+	tls_global_cleanup();
+	policy_free(w->policy);
+	config_free(w->cfg);
+	buf_release(&w->hosts);
+	secret_area_close(&w->area);
+	free(w);
+}
+
+static void worker_finish(struct worker *w)
+{
+	if (w->finishing)
+		return;
+	w->finishing = true;
+	worker_close(w);
 	uv_stop(&w->uv);
 }
 
 static void drain_on_timer(uv_timer_t *timer)
 {
 	struct worker *w = container_of(timer, struct worker, drain_timer);
-	const bool late = uv_now(&w->uv) >= (uint64_t)(uintptr_t)timer->data;
+	uint64_t now = uv_now(&w->uv);
 
-	if (late)
-		flow_server_abort(w->flows);
-	if (late || flow_server_count(w->flows) == 0)
+	if (flow_server_count(w->flows) == 0) {
 		worker_finish(w);
+	} else if (now >= w->drain_until_ms + DRAIN_ABORT_MS) {
+		worker_audit_finish(w);
+		_exit(0);
+	} else if (now >= w->drain_until_ms) {
+		flow_server_abort(w->flows);
+	}
 }
 
 static void worker_drain(struct worker *w)
@@ -235,8 +278,7 @@ static void worker_drain(struct worker *w)
 		dns_server_close(w->dns_udp, NULL);
 	w->dns_udp = NULL;
 	flow_server_drain(w->flows);
-	w->drain_timer.data =
-		(void *)(uintptr_t)(uv_now(&w->uv) + w->cfg->gateway.limits.drain_ms);
+	w->drain_until_ms = uv_now(&w->uv) + w->cfg->gateway.limits.drain_ms;
 	uv_timer_start(&w->drain_timer, drain_on_timer, 20, 50);
 }
 
@@ -335,8 +377,6 @@ int process_worker_run(unsigned slot)
 		return 1;
 	}
 	uv_run(&w->uv, UV_RUN_DEFAULT);
-	tls_leaf_cache_free(w->leaves);
-	tls_server_free(w->tls_server);
-	secret_area_close(&w->area);
+	worker_free(w);
 	return 0;
 }

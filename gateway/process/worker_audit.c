@@ -92,6 +92,8 @@ void worker_audit_finish(struct worker *w)
 {
 	const struct timespec nap = { .tv_nsec = 10000000 };
 
+	uv_close((uv_handle_t *)&w->turn, NULL);
+	uv_close((uv_handle_t *)&w->audit_timer, NULL);
 	for (int i = 0; i < 50; i++) {
 		if (observe_batch_flush(&w->audit, time_mono_us()) == ERR_OK)
 			return;

@@ -36,6 +36,9 @@ enum err mint_client_init(struct mint_client *c, uv_loop_t *uv) WARN_UNUSED;
 void mint_client_connect(struct mint_client *c, int fd);
 enum err mint_client_ask(struct mint_client *c, const char *host) WARN_UNUSED;
 
+/* What waits is forgotten: no callback comes any more. */
+void mint_client_close(struct mint_client *c);
+
 /* ---- worker_dns.c -------------------------------------------------------------------------------------------------- */
 
 struct worker;
@@ -45,7 +48,7 @@ extern const struct dns_server_ops worker_dns_ops;
 
 enum err worker_audit_init(struct worker *w) WARN_UNUSED;
 void worker_audit_add(void *owner, const struct observe_event *ev);
-/* Everything that waits, as far as the master takes it in a moment. */
+/* Writes all that waits, as far as the master takes it in a moment, and closes its handles. */
 void worker_audit_finish(struct worker *w);
 
 /* ---- the worker ------------------------------------------------------------------------------------------------------- */
@@ -80,8 +83,9 @@ struct worker {
 	/* the master */
 	uv_poll_t channel;
 	uint8_t *message;
-	bool serving, draining;
+	bool serving, draining, finishing;
 	uv_timer_t drain_timer;
+	uint64_t drain_until_ms;	/* loop time */
 	/* audit */
 	struct observe_batch audit;
 	uv_prepare_t turn;

@@ -220,3 +220,17 @@ static void mint_on_tick(uv_timer_t *timer)
 	while (c->first && uv_now(c->uv) - c->first->since_ms >= MINT_TIMEOUT_MS)
 		ask_done(c, c->first, ERR_MINT, BYTES_NONE);
 }
+
+void mint_client_close(struct mint_client *c)
+{
+	socket_close(c);
+	while (c->first) {
+		struct mint_ask *next = c->first->next;
+
+		free(c->first);
+		c->first = next;
+	}
+	c->last = NULL;
+	c->waiting = 0;
+	uv_close((uv_handle_t *)&c->timer, NULL);
+}

@@ -65,7 +65,10 @@ enum err secret_vault_init(struct secret_vault *v)
 
 void secret_vault_wipe(struct secret_vault *v)
 {
-	secret_area_wipe(&v->area);
+	/* Only what was used: the rest has no pages, and touching it would make some. */
+	if (v->area.p)
+		explicit_bzero(v->area.p, v->used);
+	secret_area_close(&v->area);
 	v->used = 0;
 }
 
