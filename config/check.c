@@ -1,8 +1,9 @@
 /*
  * check.c - what no single key can tell
  *
- * Runs when every value has been read, so structs and tree have the same shape and are walked side by side: the
- * struct gives the value, the node its place. Also fills the defaults that depend on other keys.
+ * Runs when every value has been read, so structs and tree have the same shape and are walked
+ * side by side: the struct gives the value, the node its place. Also fills the defaults that
+ * depend on other keys.
  */
 #include "config/config_internal.h"
 
@@ -23,7 +24,8 @@ struct spot {
 	struct where where;
 };
 
-static struct where spot_at(struct spot *s, const char *list, size_t i, const struct node *item, const char *key)
+static struct where spot_at(struct spot *s, const char *list, size_t i, const struct node *item,
+			    const char *key)
 {
 	const struct node *node = key ? config_node_get(item, key) : NULL;
 
@@ -38,7 +40,7 @@ static const struct node *first_item(const struct node *root, const char *key)
 	return config_node_at(config_node_get(root, key), 0);
 }
 
-/* ---- agents --------------------------------------------------------------------------------------------- */
+/* ---- agents ------------------------------------------------------------- */
 
 static bool is_agent(const struct config *cfg, const char *name)
 {
@@ -59,7 +61,8 @@ static void check_agent_names(struct reader *r, struct where list, const struct 
 		struct path path = { .up = list.path, .index = i };
 
 		if (!is_agent(cfg, names->items[i]))
-			config_fail(r, (struct where){ &path, node, false }, "there is no agent of this name");
+			config_fail(r, (struct where){ &path, node, false },
+				    "there is no agent of this name");
 	}
 }
 
@@ -92,7 +95,8 @@ static bool cidr_covers(const struct cidr *outer, const struct cidr *inner)
 }
 
 /* Prefixes nest or are apart: sorted, whoever overlaps another overlaps its right neighbour too. */
-static void check_overlaps(struct reader *r, const struct config *cfg, struct source *sources, size_t n)
+static void check_overlaps(struct reader *r, const struct config *cfg, struct source *sources,
+			   size_t n)
 {
 	if (n)
 		qsort(sources, n, sizeof(*sources), source_compare);
@@ -142,7 +146,7 @@ static void check_agents(struct reader *r, const struct node *root, const struct
 	check_overlaps(r, cfg, sources, total);
 }
 
-/* ---- secrets -------------------------------------------------------------------------------------------- */
+/* ---- secrets ------------------------------------------------------------ */
 
 /* Beyond this many secrets the quadratic look for dummies within dummies is left out. */
 #define SUBSTRING_CHECK_MAX 1024
@@ -160,11 +164,14 @@ static void check_dummies(struct reader *r, struct where where, const struct con
 			if (!known[k] || known[k] == dummy)
 				continue;
 			if (strcmp(known[k], dummy) == 0)
-				config_fail(r, where, "the same dummy as of secret %s", cfg->secrets[j].name);
+				config_fail(r, where, "the same dummy as of secret %s",
+					    cfg->secrets[j].name);
 			else if (cfg->n_secrets <= SUBSTRING_CHECK_MAX &&
 				 (strstr(known[k], dummy) || strstr(dummy, known[k])))
-				config_warn(r, where, "one dummy contains the other, of secret %s: the "
-					    "longer one wins where it stands", cfg->secrets[j].name);
+				config_warn(r, where,
+					    "one dummy contains the other, of secret %s: the "
+					    "longer one wins where it stands",
+					    cfg->secrets[j].name);
 		}
 	}
 }
@@ -203,18 +210,20 @@ static void check_secrets(struct reader *r, const struct node *root, const struc
 				config_fail(r, spot_at(&spot, "secrets", i, item, "name"),
 					    "there is another secret of this name");
 		check_secret_type(r, item, i, secret);
-		check_dummies(r, spot_at(&spot, "secrets", i, item, "dummy"), cfg, i, secret->dummy);
+		check_dummies(r, spot_at(&spot, "secrets", i, item, "dummy"), cfg, i,
+			      secret->dummy);
 		if (secret->dummy_id)
 			check_dummies(r, spot_at(&spot, "secrets", i, item, "dummy"), cfg, i,
 				      secret->dummy_id);
-		check_agent_names(r, spot_at(&spot, "secrets", i, item, "agents"), cfg, &secret->agents);
+		check_agent_names(r, spot_at(&spot, "secrets", i, item, "agents"), cfg,
+				  &secret->agents);
 		if (secret->plaintext)
 			config_warn(r, spot_at(&spot, "secrets", i, item, "plaintext"),
 				    "the real value may be sent unencrypted");
 	}
 }
 
-/* ---- egress --------------------------------------------------------------------------------------------- */
+/* ---- egress ------------------------------------------------------------- */
 
 static const struct config_ports ports_http[] = { { 80, 80 }, { 443, 443 } };
 static const struct config_ports ports_tls[] = { { 443, 443 } };
@@ -234,24 +243,28 @@ static void fill_ports(struct reader *r, struct where where, struct config_rule 
 	}
 }
 
-static void check_rule(struct reader *r, struct where where, const struct config *cfg, struct config_rule *rule)
+static void check_rule(struct reader *r, struct where where, const struct config *cfg,
+		       struct config_rule *rule)
 {
 	struct path path = { .up = where.path, .key = "agents" };
 	const struct node *agents = config_node_get(where.node, "agents");
 	bool opened = rule->action != CONFIG_PASSTHROUGH && rule->protocol == CONFIG_HTTP;
 
 	if (rule->action != CONFIG_DENY && !rule->hosts.n && !rule->n_addresses)
-		config_fail(r, where, "the rule needs `hosts` or `addresses`; hosts: [\"*\"] is any name");
+		config_fail(r, where,
+			    "the rule needs `hosts` or `addresses`; hosts: [\"*\"] is any name");
 	if (rule->protocol == CONFIG_TCP && rule->action != CONFIG_ALLOW)
 		config_fail(r, where, "protocol tcp is for allow rules only");
 	if (!opened && (rule->methods.n || rule->paths.n))
-		config_fail(r, where, "methods and paths cannot be seen without opening the connection");
+		config_fail(r, where,
+			    "methods and paths cannot be seen without opening the connection");
 	if (agents)
 		check_agent_names(r, (struct where){ &path, agents, false }, cfg, &rule->agents);
 	fill_ports(r, where, rule);
 }
 
-static void check_rule_names(struct reader *r, const struct config *cfg, size_t i, struct where where)
+static void check_rule_names(struct reader *r, const struct config *cfg, size_t i,
+			     struct where where)
 {
 	const char *name = cfg->egress.rules[i].name;
 
@@ -272,7 +285,8 @@ static void check_rules(struct reader *r, const struct node *root, const struct 
 
 	for (size_t i = 0; i < cfg->egress.n_rules; i++, item = item->next) {
 		struct path egress = { .key = "egress" }, rules = { .up = &egress, .key = "rules" };
-		struct path at = { .up = &rules, .index = i }, path = { .up = &at, .key = item->first->text };
+		struct path at = { .up = &rules, .index = i },
+			    path = { .up = &at, .key = item->first->text };
 		struct where where = { &path, item->first->value, false };
 
 		check_rule(r, where, cfg, ours(&cfg->egress.rules[i]));
@@ -290,13 +304,14 @@ static void check_special(struct reader *r, const struct node *root, const struc
 	const struct node *node = first_item(config_node_get(root, "egress"), "allow_special");
 
 	for (size_t i = 0; i < cfg->egress.n_allow_special; i++, node = node->next) {
-		struct path egress = { .key = "egress" }, list = { .up = &egress, .key = "allow_special" };
+		struct path egress = { .key = "egress" },
+			    list = { .up = &egress, .key = "allow_special" };
 		struct path at = { .up = &list, .index = i };
 
 		for (size_t j = 0; j < ARRAY_SIZE(risky); j++)
 			if (cidr_contains(&cfg->egress.allow_special[i], &risky[j]))
 				config_warn(r, (struct where){ &at, node, false },
-					    "opens the gateway's loopback or a cloud's metadata to agents");
+					    "opens loopback or a cloud's metadata to agents");
 	}
 }
 
@@ -315,16 +330,18 @@ static void check_egress(struct reader *r, const struct node *root, const struct
 	check_special(r, root, cfg);
 }
 
-/* ---- gateway -------------------------------------------------------------------------------------------- */
+/* ---- gateway ------------------------------------------------------------ */
 
-static struct where gateway_at(struct path paths[3], const struct node *root, const char *section, const char *key)
+static struct where gateway_at(struct path paths[3], const struct node *root, const char *section,
+			       const char *key)
 {
 	const struct node *gateway = config_node_get(root, "gateway");
 
 	paths[0] = (struct path){ .key = "gateway" };
 	paths[1] = (struct path){ .up = &paths[0], .key = section };
 	paths[2] = (struct path){ .up = &paths[1], .key = key };
-	return (struct where){ &paths[2], config_node_get(config_node_get(gateway, section), key), false };
+	return (struct where){ &paths[2], config_node_get(config_node_get(gateway, section), key),
+			       false };
 }
 
 static void check_resolvers(struct reader *r, struct where where, struct config *cfg)
@@ -362,7 +379,8 @@ static void check_gateway(struct reader *r, const struct node *root, struct conf
 	}
 	/* main, default, local: rt_tables(5) */
 	if (gateway->tproxy.table >= 253 && gateway->tproxy.table <= 255)
-		config_fail(r, gateway_at(paths, root, "tproxy", "table"), "tables 253 to 255 are the system's");
+		config_fail(r, gateway_at(paths, root, "tproxy", "table"),
+			    "tables 253 to 255 are the system's");
 	if (gateway->admin.listen.family && !is_loopback(&gateway->admin.listen))
 		config_warn(r, gateway_at(paths, root, "admin", "listen"),
 			    "the admin endpoint can be reached from other machines");

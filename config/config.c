@@ -46,7 +46,8 @@ static struct config *read_config(struct reader *r, struct bytes text, const cha
 }
 
 /* `shown` stands in messages, `file` in the result; relative paths start at file's directory. */
-static struct config *parse(struct bytes text, const char *shown, const char *file, struct config_error *e)
+static struct config *parse(struct bytes text, const char *shown, const char *file,
+			    struct config_error *e)
 {
 	const char *slash = strrchr(file, '/');
 	struct reader r = { .error = e };
@@ -80,7 +81,7 @@ void config_free(struct config *cfg)
 		config_arena_free(cfg->arena);
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------- */
+/* ---- files -------------------------------------------------------------- */
 
 static struct config *fail_file(const char *path, const char *why, struct config_error *e)
 {

@@ -1,29 +1,34 @@
 /*
  * config.h - the one configuration file, from YAML to typed structs
  *
- * Parsing is a pure function of the text and the file's name: it reads no file, no environment, no clock, so a
- * worker that is handed the text a master validated gets the same result. Secrets are never in the file, only
- * where to find them (REQ-2.2); values under `real` are therefore never shown in a message.
- * Everything hangs off struct config and is freed by config_free() at once.
+ * Parsing is a pure function of the text and the file's name: it reads no file, no environment,
+ * no clock, so a worker that is handed the text a master validated gets the same result. Secrets
+ * are never in the file, only where to find them (REQ-2.2); values under `real` are therefore
+ * never shown in a message. Everything hangs off struct config and is freed by config_free() at
+ * once.
  */
 #pragma once
 
 #include "base/base.h"
 
-/* ---- problems: errors and warnings ---------------------------------------------------------------------- */
+/* ---- problems: errors and warnings -------------------------------------- */
 
 #define CONFIG_PROBLEMS_MAX 20
 #define CONFIG_FILE_MAX (4u << 20)	/* bytes of YAML */
 
 struct config_problem {
 	unsigned line, column;	/* from 1; 0: the file as a whole */
-	char key[112];		/* path, e.g. "gateway.tproxy.port" or "agents[1].name"; may be empty */
+	/* path, e.g. "gateway.tproxy.port" or "agents[1].name"; may be empty */
+	char key[112];
 	char value[64];		/* the bad value, shortened and printable; may be empty */
 	char text[176];		/* what is wrong and what was expected */
 	char nearest[40];	/* for an unknown key: the nearest known one, or empty */
 };
 
-/* All problems found, in the order of the file's sections; more than the array holds are only counted. */
+/*
+ * All problems found, in the order of the file's sections; more than the array holds are only
+ * counted.
+ */
 struct config_error {
 	char file[256];
 	size_t n;		/* entries in problems[] */
@@ -38,7 +43,7 @@ const char *config_problem_text(const char *file, const struct config_problem *p
 /* One line per problem, then "and N more" when some were only counted. */
 void config_error_print(const struct config_error *e, FILE *out);
 
-/* ---- values --------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------- */
 
 struct config_strings {
 	const char *const *items;
@@ -52,14 +57,16 @@ struct config_ports {
 struct config_gateway {
 	unsigned workers;			/* 0: one per CPU the process may use */
 	struct config_strings agent_interfaces;
-	const char *user;			/* account to drop to; NULL: `slapenir` if it exists, else nobody */
+	/* account to drop to; NULL: `slapenir` if it exists, else nobody */
+	const char *user;
 	struct {
 		uint16_t port;
 		uint32_t mark, table;
 	} tproxy;
 	struct {
 		uint16_t port;
-		bool system;			/* ask the system's resolvers; upstream is empty then */
+		/* ask the system's resolvers; upstream is empty then */
+		bool system;
 		const struct addr *upstream;	/* port 53 unless given */
 		size_t n_upstream;
 	} dns;
@@ -76,7 +83,8 @@ struct config_gateway {
 		uint64_t idle_ms;		/* no byte either way */
 		uint64_t connect_ms;		/* resolve, dial and verify an upstream */
 		uint64_t first_byte_ms;		/* request sent, upstream silent */
-		uint64_t head_ms;		/* the agent delivers a ClientHello or request head */
+		/* the agent delivers a ClientHello or request head */
+		uint64_t head_ms;
 		uint64_t drain_ms;		/* after SIGTERM or reload */
 	} limits;
 };
@@ -85,7 +93,8 @@ struct config_tls {
 	struct {
 		const char *certificate, *key;	/* absolute paths */
 	} ca;
-	const char *upstream_trust;		/* absolute path of a PEM file; NULL: the system's */
+	/* absolute path of a PEM file; NULL: the system's */
+	const char *upstream_trust;
 	uint64_t leaf_lifetime_ms;
 };
 
@@ -111,7 +120,12 @@ struct config_agent {
 	unsigned line, column;
 };
 
-enum config_source_kind { CONFIG_SOURCE_NONE, CONFIG_SOURCE_ENV, CONFIG_SOURCE_FILE, CONFIG_SOURCE_EXEC };
+enum config_source_kind {
+	CONFIG_SOURCE_NONE,
+	CONFIG_SOURCE_ENV,
+	CONFIG_SOURCE_FILE,
+	CONFIG_SOURCE_EXEC
+};
 
 /* Where a real value is found; exactly one is set. */
 struct config_source {
@@ -137,10 +151,12 @@ struct config_secret {
 	const char *dummy_id;			/* aws-sigv4 only, else NULL */
 	struct config_source real;
 	struct config_source real_id;		/* aws-sigv4 only, else kind NONE */
-	struct config_strings hosts;		/* lower-case "name" or "*.suffix" or IP, each optionally with ":port" */
+	/* lower-case "name" or "*.suffix" or IP, each optionally with ":port" */
+	struct config_strings hosts;
 	unsigned surfaces;			/* enum config_surface bits */
 	struct config_strings agents;		/* empty: all */
-	bool plaintext;				/* may travel over http:// to its hosts (default: never) */
+	/* may travel over http:// to its hosts (default: never) */
+	bool plaintext;
 	unsigned line, column;
 };
 
@@ -153,7 +169,8 @@ struct config_rule {
 	struct config_strings hosts;		/* lower-case "name", "*.suffix", "*" or IP */
 	const struct cidr *addresses;
 	size_t n_addresses;
-	const struct config_ports *ports;	/* empty only in deny rules: any. Defaults are filled in */
+	/* empty only in deny rules: any. Defaults are filled in */
+	const struct config_ports *ports;
 	size_t n_ports;
 	struct config_strings methods;		/* empty: any */
 	struct config_strings paths;		/* empty: any */
@@ -188,14 +205,16 @@ struct config {
 };
 
 /*
- * Both return NULL and fill *e when anything is wrong. `name` is the file's name: shown in messages, and
- * relative paths in the text are taken from its directory. Caller frees with config_free().
+ * Both return NULL and fill *e when anything is wrong. `name` is the file's name: shown in
+ * messages, and relative paths in the text are taken from its directory. Caller frees with
+ * config_free().
  */
 struct config *config_load_file(const char *path, struct config_error *e) WARN_UNUSED;
-struct config *config_parse(struct bytes text, const char *name, struct config_error *e) WARN_UNUSED;
+struct config *config_parse(struct bytes text, const char *name,
+			    struct config_error *e) WARN_UNUSED;
 void config_free(struct config *cfg);
 
-/* ---- the schema, for documents and lints ---------------------------------------------------------------- */
+/* ---- the schema, for documents and lints -------------------------------- */
 
 struct config_schema_entry {
 	const char *path;	/* "agents[].rate.requests" */

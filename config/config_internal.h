@@ -1,20 +1,22 @@
 /*
  * config_internal.h - the steps of reading a configuration
  *
- * text -> tree.c (libyaml events, limits) -> decode.c (schema.c's tables, scalar.c's types) -> check.c (what no
- * single key can tell). Each step collects as many problems as it can; the next runs only when that makes sense.
+ * text -> tree.c (libyaml events, limits) -> decode.c (schema.c's tables, scalar.c's types) ->
+ * check.c (what no single key can tell). Each step collects as many problems as it can; the next
+ * runs only when that makes sense.
  */
 #pragma once
 
 #include "config/config.h"
 
-/* ---- reading state -------------------------------------------------------------------------------------- */
+/* ---- reading state ------------------------------------------------------ */
 
 struct config_arena_block;
 
 struct reader {
 	struct config_error *error;		/* borrowed */
-	const char *dir;			/* relative paths are taken from here; "" or ends in '/' */
+	/* relative paths are taken from here; "" or ends in '/' */
+	const char *dir;
 	struct config_arena_block *arena;	/* handed to struct config at the end */
 	struct config_problem *warnings;	/* in the arena, CONFIG_PROBLEMS_MAX */
 	size_t n_warnings;
@@ -26,15 +28,17 @@ void *config_alloc(struct reader *r, size_t n, size_t size);
 char *config_alloc_str(struct reader *r, const char *s, size_t n);
 void config_arena_free(struct config_arena_block *arena);
 
-/* ---- the tree ------------------------------------------------------------------------------------------- */
+/* ---- the tree ----------------------------------------------------------- */
 
 enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
 
 struct node {
 	enum node_kind kind;
-	bool quoted;			/* a scalar in quotes or a block: never a number, never null */
+	/* a scalar in quotes or a block: never a number, never null */
+	bool quoted;
 	unsigned line, column;
-	char *text;			/* scalar: NUL-terminated, without NUL inside; in the arena */
+	/* scalar: NUL-terminated, without NUL inside; in the arena */
+	char *text;
 	struct node *first;		/* list: items; map: keys, each with its value */
 	struct node *value;		/* of a key in a map */
 	struct node *next;
@@ -50,7 +54,7 @@ const struct node *config_node_get(const struct node *map, const char *key);
 /* The i-th child, or NULL. */
 const struct node *config_node_at(const struct node *list, size_t i);
 
-/* ---- where we are, for messages --------------------------------------------------------------------------- */
+/* ---- where we are, for messages ----------------------------------------- */
 
 struct path {
 	const struct path *up;
@@ -71,14 +75,16 @@ void config_fail_unknown(struct reader *r, struct where where, const char *neare
 /* Before there is a node. */
 void config_fail_at(struct reader *r, unsigned line, unsigned column, const char *text);
 
-/* ---- the schema ----------------------------------------------------------------------------------------- */
+/* ---- the schema --------------------------------------------------------- */
 
 enum value_type {
 	VALUE_MAP,		/* `child` describes it */
-	VALUE_LIST,		/* of `child`, or of scalars as `item`; target: pointer, then size_t */
+	/* of `child`, or of scalars as `item`; target: pointer, then size_t */
+	VALUE_LIST,
 	VALUE_RULE,		/* the body of a rule, `choice` is its action */
 	VALUE_DUMMY,		/* string or { id, secret }; target: the struct config_secret */
-	VALUE_REAL,		/* source or { id, secret } of sources; target: the struct config_secret */
+	/* source or { id, secret } of sources; target: the struct config_secret */
+	VALUE_REAL,
 	VALUE_SURFACES,		/* list of choices, as bits of an unsigned */
 	/* scalars, with their targets */
 	VALUE_STRING,		/* const char *; min..max bytes */
@@ -110,7 +116,8 @@ struct schema_key {
 	size_t offset;			/* in the struct of the map */
 	const char *fallback;		/* as it would stand in the file; NULL: the zero value */
 	const char *doc;
-	int64_t min, max;		/* numbers, ms, bytes of a string, items of a list; max 0: none */
+	/* numbers, ms, bytes of a string, items of a list; max 0: none */
+	int64_t min, max;
 	const char *special;		/* a word that stands for the zero value */
 	const char *const *choices;	/* ends with NULL */
 	const struct schema_map *child;
@@ -118,8 +125,10 @@ struct schema_key {
 	int choice;
 	bool required;
 	bool hide;			/* never show a value below this key */
-	bool again;			/* the keys of `child` were listed before (config_schema_walk) */
-	bool optional;			/* VALUE_MAP: left zero when absent, without the defaults inside */
+	/* the keys of `child` were listed before (config_schema_walk) */
+	bool again;
+	/* VALUE_MAP: left zero when absent, without the defaults inside */
+	bool optional;
 };
 
 struct schema_map {
@@ -139,7 +148,7 @@ extern const struct schema_map config_schema_dummy_pair;
 /* "duration", "list of CIDR", ... */
 const char *config_type_name(const struct schema_key *key, char dst[64]);
 
-/* ---- values --------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------- */
 
 /* Decimal without leading zeros, or 0x and hexadecimal. */
 bool config_parse_number(struct bytes text, uint64_t *out);

@@ -1,20 +1,22 @@
 /*
  * decode.c - from nodes to structs, driven by the schema
  *
- * Every key of a map is looked up in its table and read into the struct at the key's offset; what is absent gets
- * its default through the same readers, so that a default and its spelling in the file cannot differ.
- * A problem never stops the reading: the rest of the file is looked at too.
+ * Every key of a map is looked up in its table and read into the struct at the key's offset; what
+ * is absent gets its default through the same readers, so that a default and its spelling in the
+ * file cannot differ. A problem never stops the reading: the rest of the file is looked at too.
  */
 #include "config/config_internal.h"
 
-static void decode_map(struct reader *r, const struct schema_map *map, struct where where, void *target);
+static void decode_map(struct reader *r, const struct schema_map *map, struct where where,
+		       void *target);
 
-static struct where below(struct where where, const struct path *path, const struct node *node, bool hide)
+static struct where below(struct where where, const struct path *path, const struct node *node,
+			  bool hide)
 {
 	return (struct where){ .path = path, .node = node, .hide = where.hide || hide };
 }
 
-/* ---- nearest key ---------------------------------------------------------------------------------------- */
+/* ---- nearest key -------------------------------------------------------- */
 
 /* Edit distance; long words are no typing slips of a key. */
 static size_t distance(const char *a, const char *b)
@@ -30,7 +32,8 @@ static size_t distance(const char *a, const char *b)
 
 		row[0] = i;
 		for (size_t j = 1; j <= m; j++) {
-			size_t best = diagonal + (ascii_lower((uint8_t)a[i - 1]) != ascii_lower((uint8_t)b[j - 1]));
+			size_t best = diagonal + (ascii_lower((uint8_t)a[i - 1]) !=
+						  ascii_lower((uint8_t)b[j - 1]));
 
 			diagonal = row[j];
 			if (row[j - 1] + 1 < best)
@@ -59,15 +62,15 @@ static const char *nearest_key(const struct schema_map *map, const char *word)
 	return name && best <= 1 + strlen(name) / 2 ? name : NULL;
 }
 
-/* ---- lists ---------------------------------------------------------------------------------------------- */
+/* ---- lists -------------------------------------------------------------- */
 
 static bool list_is_valid(struct reader *r, const struct schema_key *key, struct where where)
 {
 	const struct node *node = where.node;
 
 	if (node->kind != NODE_LIST) {
-		config_fail(r, where, "expected a list%s", node->kind == NODE_MAP ? ", found a map" :
-			    "; write [ ... ] around it");
+		config_fail(r, where, "expected a list%s",
+			    node->kind == NODE_MAP ? ", found a map" : "; write [ ... ] around it");
 		return false;
 	}
 	if (node->n < (size_t)key->min) {
@@ -81,7 +84,8 @@ static bool list_is_valid(struct reader *r, const struct schema_key *key, struct
 	return true;
 }
 
-static void decode_list(struct reader *r, const struct schema_key *key, struct where where, char *target)
+static void decode_list(struct reader *r, const struct schema_key *key, struct where where,
+			char *target)
 {
 	size_t size = key->child ? key->child->size : config_scalar_size(key->item), i = 0;
 	char *items;
@@ -107,7 +111,8 @@ static void decode_list(struct reader *r, const struct schema_key *key, struct w
 	memcpy(target + sizeof(items), &where.node->n, sizeof(size_t));
 }
 
-static void decode_surfaces(struct reader *r, const struct schema_key *key, struct where where, char *target)
+static void decode_surfaces(struct reader *r, const struct schema_key *key, struct where where,
+			    char *target)
 {
 	unsigned bits = 0;
 	size_t i = 0;
@@ -118,13 +123,14 @@ static void decode_surfaces(struct reader *r, const struct schema_key *key, stru
 		struct path path = { .up = where.path, .index = i };
 		int choice = 0;
 
-		if (config_scalar_read(r, key, VALUE_CHOICE, below(where, &path, node, false), &choice))
+		if (config_scalar_read(r, key, VALUE_CHOICE, below(where, &path, node, false),
+				       &choice))
 			bits |= 1u << choice;
 	}
 	memcpy(target, &bits, sizeof(bits));
 }
 
-/* ---- values --------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------- */
 
 static void decode_source_kind(struct config_source *source)
 {
@@ -139,7 +145,8 @@ static void decode_real(struct reader *r, struct where where, struct config_secr
 		return;
 	}
 	if (where.node->kind != NODE_MAP) {
-		config_fail(r, where, "expected a source such as { env: NAME }; the value itself never "
+		config_fail(r, where,
+			    "expected a source such as { env: NAME }; the value itself never "
 			    "belongs in this file");
 		return;
 	}
@@ -147,7 +154,8 @@ static void decode_real(struct reader *r, struct where where, struct config_secr
 	decode_source_kind(&secret->real);
 }
 
-static void decode_value(struct reader *r, const struct schema_key *key, struct where where, char *target)
+static void decode_value(struct reader *r, const struct schema_key *key, struct where where,
+			 char *target)
 {
 	switch (key->type) {
 	case VALUE_MAP:
@@ -181,11 +189,13 @@ static void decode_value(struct reader *r, const struct schema_key *key, struct 
 }
 
 /* "[x]" is a list of x. */
-static void decode_fallback(struct reader *r, const struct schema_key *key, struct where where, char *target)
+static void decode_fallback(struct reader *r, const struct schema_key *key, struct where where,
+			    char *target)
 {
 	size_t n = strlen(key->fallback);
 	bool is_list = key->type == VALUE_LIST || key->type == VALUE_SURFACES;
-	struct node item = { .kind = NODE_SCALAR }, list = { .kind = NODE_LIST, .first = &item, .n = 1 };
+	struct node item = { .kind = NODE_SCALAR },
+		    list = { .kind = NODE_LIST, .first = &item, .n = 1 };
 	struct path path = { .up = where.path, .key = key->name };
 
 	item.text = config_alloc_str(r, key->fallback + is_list, is_list ? n - 2 : n);
@@ -193,7 +203,8 @@ static void decode_fallback(struct reader *r, const struct schema_key *key, stru
 		decode_value(r, key, below(where, &path, is_list ? &list : &item, false), target);
 }
 
-static void decode_absent(struct reader *r, const struct schema_key *key, struct where where, char *target)
+static void decode_absent(struct reader *r, const struct schema_key *key, struct where where,
+			  char *target)
 {
 	static const struct node nothing = { .kind = NODE_MAP };
 	struct path path = { .up = where.path, .key = key->name };
@@ -206,7 +217,7 @@ static void decode_absent(struct reader *r, const struct schema_key *key, struct
 		decode_map(r, key->child, below(where, &path, &nothing, false), target);
 }
 
-/* ---- maps ----------------------------------------------------------------------------------------------- */
+/* ---- maps --------------------------------------------------------------- */
 
 static const struct schema_key *find_key(const struct schema_map *map, const char *name)
 {
@@ -254,19 +265,23 @@ static void decode_pair(struct reader *r, const struct schema_map *map, struct w
 		fail_unknown(r, map, where, pair);
 	else if (config_node_is_null(pair->value) && !key->required &&
 		 (key->type == VALUE_MAP || key->type == VALUE_LIST))
-		decode_absent(r, key, where, target + key->offset);	/* all below it is commented out */
+		/* all below it is commented out */
+		decode_absent(r, key, where, target + key->offset);
 	else if (config_node_is_null(pair->value))
 		config_fail(r, below(where, &path, pair->value, key->hide), "the value is missing");
 	else
-		decode_value(r, key, below(where, &path, pair->value, key->hide), target + key->offset);
+		decode_value(r, key, below(where, &path, pair->value, key->hide),
+			     target + key->offset);
 }
 
-static void decode_map(struct reader *r, const struct schema_map *map, struct where where, void *target)
+static void decode_map(struct reader *r, const struct schema_map *map, struct where where,
+		       void *target)
 {
 	char names[128];
 
 	if (where.node->kind != NODE_MAP) {
-		config_fail(r, where, "expected a map%s", where.node->kind == NODE_LIST ? ", found a list" : "");
+		config_fail(r, where, "expected a map%s",
+			    where.node->kind == NODE_LIST ? ", found a list" : "");
 		return;
 	}
 	if (map->exactly_one && where.node->n != 1)
@@ -275,7 +290,8 @@ static void decode_map(struct reader *r, const struct schema_map *map, struct wh
 		decode_pair(r, map, where, pair, target);
 	for (size_t i = 0; i < map->n; i++)
 		if (!config_node_get(where.node, map->keys[i].name))
-			decode_absent(r, &map->keys[i], where, (char *)target + map->keys[i].offset);
+			decode_absent(r, &map->keys[i], where,
+				      (char *)target + map->keys[i].offset);
 }
 
 void config_decode(struct reader *r, const struct node *root, struct config *cfg)

@@ -1,9 +1,9 @@
 /*
  * problem.c - collecting what is wrong, and memory for the reader
  *
- * A problem is stored in pieces (place, key path, value, text, nearest key) so that the log, the terminal and a
- * test can each use what they need. Values below a key marked `hide` are never copied: a secret pasted in the
- * wrong place must not reach a log.
+ * A problem is stored in pieces (place, key path, value, text, nearest key) so that the log, the
+ * terminal and a test can each use what they need. Values below a key marked `hide` are never
+ * copied: a secret pasted in the wrong place must not reach a log.
  */
 #include "config/config_internal.h"
 
@@ -19,8 +19,8 @@ void *config_alloc(struct reader *r, size_t n, size_t size)
 	struct config_arena_block *block;
 	size_t total;
 
-	if (__builtin_mul_overflow(n, size, &total) || __builtin_add_overflow(total, sizeof(*block), &total) ||
-	    !(block = calloc(1, total))) {
+	if (__builtin_mul_overflow(n, size, &total) ||
+	    __builtin_add_overflow(total, sizeof(*block), &total) || !(block = calloc(1, total))) {
 		r->no_memory = true;
 		return NULL;
 	}

@@ -1,8 +1,9 @@
 /*
  * scalar.c - one value of the file to one typed value
  *
- * Strict: units are written out, numbers are not quoted, hosts are in their one spelling afterwards. Each type is
- * a row of a table: size of its target, what to say when it is wrong, and its reader, which only answers yes or no.
+ * Strict: units are written out, numbers are not quoted, hosts are in their one spelling
+ * afterwards. Each type is a row of a table: size of its target, what to say when it is wrong,
+ * and its reader, which only answers yes or no.
  */
 #include "config/config_internal.h"
 
@@ -23,7 +24,7 @@ static bool put_str(struct scalar *s, void *target, const char *text, size_t n)
 	return copy != NULL;
 }
 
-/* ---- numbers -------------------------------------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------ */
 
 static bool in_bounds(const struct schema_key *key, uint64_t value)
 {
@@ -36,10 +37,12 @@ struct unit {
 };
 
 static const struct unit units_duration[] = {
-	{ "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 }, { NULL, 0 },
+	{ "ms", 1 },	  { "s", 1000 },     { "m", 60000 },
+	{ "h", 3600000 }, { "d", 86400000 }, { NULL, 0 },
 };
 static const struct unit units_size[] = {
-	{ "B", 1 }, { "KiB", 1024 }, { "MiB", 1024 * 1024 }, { "GiB", 1024 * 1024 * 1024 }, { NULL, 0 },
+	{ "B", 1 },  { "KiB", 1024 }, { "MiB", 1024 * 1024 }, { "GiB", 1024 * 1024 * 1024 },
+	{ NULL, 0 },
 };
 
 static bool parse_with_unit(struct scalar *s, const struct unit *units, uint64_t *out)
@@ -113,7 +116,8 @@ static bool read_port(struct scalar *s, void *target)
 	uint64_t value;
 	uint16_t port;
 
-	if (is_quoted(s) || !config_parse_number(bytes_str(s->text), &value) || value < 1 || value > 65535)
+	if (is_quoted(s) || !config_parse_number(bytes_str(s->text), &value) || value < 1 ||
+	    value > 65535)
 		return false;
 	port = (uint16_t)value;
 	memcpy(target, &port, sizeof(port));
@@ -130,7 +134,8 @@ static bool read_ports(struct scalar *s, void *target)
 	if (!config_parse_number(bytes_first(text, dash), &first) || first < 1 || first > 65535)
 		return false;
 	last = first;
-	if (dash < text.n && (!config_parse_number(bytes_from(text, dash + 1), &last) || last > 65535))
+	if (dash < text.n &&
+	    (!config_parse_number(bytes_from(text, dash + 1), &last) || last > 65535))
 		return false;
 	if (last < first) {
 		s->why = "the range is empty";
@@ -169,7 +174,9 @@ static bool read_duration(struct scalar *s, void *target)
 
 static bool read_rate(struct scalar *s, void *target)
 {
-	static const struct unit units[] = { { "/s", 1 }, { "/m", 60 }, { "/h", 3600 }, { NULL, 0 } };
+	static const struct unit units[] = {
+		{ "/s", 1 }, { "/m", 60 }, { "/h", 3600 }, { NULL, 0 }
+	};
 	struct bytes text = bytes_str(s->text);
 	size_t slash = bytes_index(text, '/');
 	uint32_t rate[2] = { 0, 0 };
@@ -216,16 +223,18 @@ static bool read_choice(struct scalar *s, void *target)
 	return false;
 }
 
-/* ---- strings -------------------------------------------------------------------------------------------- */
+/* ---- strings ------------------------------------------------------------ */
 
 static bool read_string(struct scalar *s, void *target)
 {
-	size_t n = strlen(s->text), max = s->key->type != VALUE_LIST && s->key->max ? (size_t)s->key->max : 4096;
+	size_t n = strlen(s->text),
+	       max = s->key->type != VALUE_LIST && s->key->max ? (size_t)s->key->max : 4096;
 
 	if (n == 0)
 		return false;
 	if (s->key->type != VALUE_LIST && n < (size_t)s->key->min) {
-		snprintf(s->buf, sizeof(s->buf), "too short: %lld bytes at least", (long long)s->key->min);
+		snprintf(s->buf, sizeof(s->buf), "too short: %lld bytes at least",
+			 (long long)s->key->min);
 		s->why = s->buf;
 		return false;
 	}
@@ -246,8 +255,8 @@ static bool read_env_name(struct scalar *s, void *target)
 {
 	size_t n = strlen(s->text);
 
-	return n <= 256 && config_is_name(s->text, "_") && !(s->text[0] >= '0' && s->text[0] <= '9') &&
-	       put_str(s, target, s->text, n);
+	return n <= 256 && config_is_name(s->text, "_") &&
+	       !(s->text[0] >= '0' && s->text[0] <= '9') && put_str(s, target, s->text, n);
 }
 
 static bool read_interface(struct scalar *s, void *target)
@@ -302,7 +311,8 @@ static bool path_has_segment(struct bytes path, const char *segment)
 
 		path = bytes_from(path, 1);
 		end = bytes_index(path, '/');
-		if (bytes_eq(bytes_first(path, end), bytes_str(segment)) && (*segment || end < path.n))
+		if (bytes_eq(bytes_first(path, end), bytes_str(segment)) &&
+		    (*segment || end < path.n))
 			return true;
 		path = bytes_from(path, end);
 	}
@@ -323,15 +333,15 @@ static bool read_path_glob(struct scalar *s, void *target)
 		s->why = "path patterns are written decoded, without %";
 		return false;
 	}
-	if (path_has_segment(path, ".") || path_has_segment(path, "..") || path_has_segment(path, "") ||
-	    strstr(s->text, "***")) {
+	if (path_has_segment(path, ".") || path_has_segment(path, "..") ||
+	    path_has_segment(path, "") || strstr(s->text, "***")) {
 		s->why = "no path can match: no empty, '.' or '..' segments, no '***'";
 		return false;
 	}
 	return put_str(s, target, s->text, path.n);
 }
 
-/* ---- addresses and hosts ---------------------------------------------------------------------------------- */
+/* ---- addresses and hosts ------------------------------------------------ */
 
 static bool read_addr_port(struct scalar *s, void *target)
 {
@@ -385,7 +395,7 @@ static bool read_secret_host(struct scalar *s, void *target)
 	return false;
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------ */
+/* ---- the table ---------------------------------------------------------- */
 
 static const struct {
 	size_t size;
@@ -395,8 +405,10 @@ static const struct {
 	[VALUE_STRING] = { sizeof(char *), read_string, "expected text" },
 	[VALUE_NAME] = { sizeof(char *), read_name,
 			 "expected a name of up to 64 letters, digits, '-', '_' and '.'" },
-	[VALUE_ENV_NAME] = { sizeof(char *), read_env_name, "expected the name of an environment variable" },
-	[VALUE_INTERFACE] = { sizeof(char *), read_interface, "expected the name of a network interface" },
+	[VALUE_ENV_NAME] = { sizeof(char *), read_env_name,
+			     "expected the name of an environment variable" },
+	[VALUE_INTERFACE] = { sizeof(char *), read_interface,
+			      "expected the name of a network interface" },
 	[VALUE_FILE] = { sizeof(char *), read_file, "expected the name of a file" },
 	[VALUE_RULE_HOST] = { sizeof(char *), read_rule_host,
 			      "expected a host name, \"*.suffix\", \"*\" or an IP address" },
@@ -407,7 +419,8 @@ static const struct {
 			      "expected a path pattern that begins with '/', such as \"/v1/**\"" },
 	[VALUE_UINT] = { sizeof(uint32_t), read_uint, "expected a whole number" },
 	[VALUE_PORT] = { sizeof(uint16_t), read_port, "expected a port from 1 to 65535" },
-	[VALUE_SIZE] = { sizeof(uint32_t), read_size, "expected a size such as 64KiB (B, KiB, MiB, GiB)" },
+	[VALUE_SIZE] = { sizeof(uint32_t), read_size,
+			 "expected a size such as 64KiB (B, KiB, MiB, GiB)" },
 	[VALUE_DURATION] = { sizeof(uint64_t), read_duration,
 			     "expected a duration such as 300s (ms, s, m, h, d)" },
 	[VALUE_BOOL] = { sizeof(bool), read_bool, "expected true or false" },
@@ -416,10 +429,12 @@ static const struct {
 			      "expected an address with port such as 127.0.0.1:9901" },
 	[VALUE_RESOLVER] = { sizeof(struct addr), read_resolver,
 			     "expected `system` or an IP address, optionally with :port" },
-	[VALUE_CIDR] = { sizeof(struct cidr), read_cidr, "expected an address range such as 10.20.0.0/16" },
+	[VALUE_CIDR] = { sizeof(struct cidr), read_cidr,
+			 "expected an address range such as 10.20.0.0/16" },
 	[VALUE_PORTS] = { sizeof(struct config_ports), read_ports,
 			  "expected a port or a range such as 8000-8010" },
-	[VALUE_RATE] = { sizeof(uint32_t[2]), read_rate, "expected a rate such as 50/s (/s, /m, /h)" },
+	[VALUE_RATE] = { sizeof(uint32_t[2]), read_rate,
+			 "expected a rate such as 50/s (/s, /m, /h)" },
 };
 
 size_t config_scalar_size(enum value_type type)

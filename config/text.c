@@ -1,8 +1,9 @@
 /*
  * text.c - small grammars of values: numbers, names, hosts, addresses
  *
- * Hosts come out in the one spelling that the policy compares: lower case, no trailing dot, canonical addresses.
- * What a resolver could take for an address in another notation is no host name.
+ * Hosts come out in the one spelling that the policy compares: lower case, no trailing dot,
+ * canonical addresses. What a resolver could take for an address in another notation is no host
+ * name.
  */
 #include "config/config_internal.h"
 
@@ -29,7 +30,8 @@ bool config_is_name(const char *text, const char *extra)
 	for (const char *c = text; *c; c++) {
 		uint8_t lower = ascii_lower((uint8_t)*c);
 
-		if (!(lower >= 'a' && lower <= 'z') && !(*c >= '0' && *c <= '9') && !strchr(extra, *c))
+		if (!(lower >= 'a' && lower <= 'z') && !(*c >= '0' && *c <= '9') &&
+		    !strchr(extra, *c))
 			return false;
 	}
 	return *text != '\0';
@@ -43,7 +45,8 @@ static bool split_port(struct bytes *text, uint16_t *port)
 
 	while (colon && text->p[colon - 1] != ':')
 		colon--;
-	if (colon == 0 || !config_parse_number(bytes_from(*text, colon), &value) || value < 1 || value > 65535)
+	if (colon == 0 || !config_parse_number(bytes_from(*text, colon), &value) || value < 1 ||
+	    value > 65535)
 		return false;
 	*text = bytes_first(*text, colon - 1);
 	*port = (uint16_t)value;

@@ -1,9 +1,10 @@
 /*
  * tree.c - YAML text to a tree of nodes that know their place
  *
- * A plain subset of YAML 1.1: one document, maps with scalar keys, lists, scalars. Anchors, aliases and tags are
- * refused (nothing may mean more than it shows), and depth, nodes and keys are limited, so that the work is linear in the text.
- * Failure modes: the first violation ends the reading; libyaml's own messages are kept, with their place.
+ * A plain subset of YAML 1.1: one document, maps with scalar keys, lists, scalars. Anchors,
+ * aliases and tags are refused (nothing may mean more than it shows), and depth, nodes and keys
+ * are limited, so that the work is linear in the text. Failure modes: the first violation ends
+ * the reading; libyaml's own messages are kept, with their place.
  */
 #include "config/config_internal.h"
 
@@ -88,8 +89,9 @@ static bool fail_parser(struct tree_reader *t, const yaml_parser_t *parser)
 	}
 	if (parser->error == YAML_READER_ERROR)
 		return fail_offset(t, parser->problem_offset, parser->problem);
-	snprintf(text, sizeof(text), "not valid YAML: %s%s%s", parser->problem ? parser->problem : "error",
-		 parser->context ? " " : "", parser->context ? parser->context : "");
+	snprintf(text, sizeof(text), "not valid YAML: %s%s%s",
+		 parser->problem ? parser->problem : "error", parser->context ? " " : "",
+		 parser->context ? parser->context : "");
 	return fail_mark(t, &parser->problem_mark, text);
 }
 
@@ -103,8 +105,8 @@ static bool attach_key(struct tree_reader *t, struct node *node, const yaml_mark
 		if (strcmp(k->text, node->text) == 0) {
 			char text[96];
 
-			snprintf(text, sizeof(text), "duplicate key \"%.32s\", first at line %u", k->text,
-				 k->line);
+			snprintf(text, sizeof(text), "duplicate key \"%.32s\", first at line %u",
+				 k->text, k->line);
 			fail_mark(t, mark, text);
 			break;
 		}
@@ -165,7 +167,8 @@ static struct node *node_new(struct tree_reader *t, enum node_kind kind, const y
 	return node;
 }
 
-static bool is_marked(struct tree_reader *t, const yaml_mark_t *mark, const void *anchor, const void *tag)
+static bool is_marked(struct tree_reader *t, const yaml_mark_t *mark, const void *anchor,
+		      const void *tag)
 {
 	if (anchor)
 		return !fail_mark(t, mark, "anchors and aliases are not supported");
@@ -184,7 +187,8 @@ static bool on_scalar(struct tree_reader *t, const yaml_event_t *event)
 		return false;
 	for (size_t i = 0; i < n; i++)
 		if ((uint8_t)text[i] < 0x20 || text[i] == 0x7f)
-			return fail_mark(t, &event->start_mark, "control characters and line breaks are "
+			return fail_mark(t, &event->start_mark,
+					 "control characters and line breaks are "
 					 "not allowed in a value");
 	node = node_new(t, NODE_SCALAR, &event->start_mark);
 	if (!node)
@@ -218,7 +222,8 @@ static bool on_event(struct tree_reader *t, const yaml_event_t *event)
 	switch (event->type) {
 	case YAML_DOCUMENT_START_EVENT:
 		if (t->started)
-			return fail_mark(t, &event->start_mark, "only one document is allowed in the file");
+			return fail_mark(t, &event->start_mark,
+					 "only one document is allowed in the file");
 		t->started = true;
 		return true;
 	case YAML_SCALAR_EVENT:

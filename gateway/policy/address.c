@@ -1,9 +1,10 @@
 /*
  * address.c - which addresses may be dialled
  *
- * Special-purpose ranges (RFC 6890 registries of IANA, both families) are refused unless the configuration names
- * them; the gateway's own addresses always. An IPv6 address that carries an IPv4 address to a translator is
- * judged by the address it carries, so that no spelling reaches what its plain form may not (decision 2).
+ * Special-purpose ranges (RFC 6890 registries of IANA, both families) are refused unless the
+ * configuration names them; the gateway's own addresses always. An IPv6 address that carries an
+ * IPv4 address to a translator is judged by the address it carries, so that no spelling reaches
+ * what its plain form may not (decision 2).
  */
 #include "gateway/policy/policy_internal.h"
 
@@ -17,7 +18,8 @@ static const struct range special4[] = {
 	{ { 10 }, 8 },				/* private, RFC 1918 */
 	{ { 100, 64 }, 10 },			/* shared (CGN; some clouds' metadata), RFC 6598 */
 	{ { 127 }, 8 },				/* loopback, RFC 1122 3.2.1.3 */
-	{ { 168, 63, 129, 16 }, 32 },		/* Azure's platform endpoint: not registered, but metadata */
+	/* Azure's platform endpoint: not registered, but metadata */
+	{ { 168, 63, 129, 16 }, 32 },
 	{ { 169, 254 }, 16 },			/* link-local and cloud metadata, RFC 3927 */
 	{ { 172, 16 }, 12 },			/* private, RFC 1918 */
 	{ { 192, 0, 0 }, 24 },			/* IETF protocol assignments, RFC 6890 2.1 */
@@ -34,9 +36,13 @@ static const struct range special4[] = {
 	{ { 240 }, 4 },				/* reserved and broadcast, RFC 1112 4, RFC 919 7 */
 };
 
-/* Within 2000::/3; everything outside is not global unicast (RFC 4291 2.4) and refused as a whole. */
+/*
+ * Within 2000::/3; everything outside is not global unicast (RFC 4291 2.4) and refused as a
+ * whole.
+ */
 static const struct range special6[] = {
-	{ { 0x20, 0x01, 0x00 }, 23 },		/* protocol assignments, RFC 2928: Teredo, ORCHID, benchmarks, ... */
+	/* protocol assignments, RFC 2928: Teredo, ORCHID, benchmarks, ... */
+	{ { 0x20, 0x01, 0x00 }, 23 },
 	{ { 0x20, 0x01, 0x0d, 0xb8 }, 32 },	/* documentation, RFC 3849 */
 	{ { 0x20, 0x02 }, 16 },			/* 6to4, RFC 3056 */
 	{ { 0x26, 0x20, 0x00, 0x4f, 0x80 }, 48 },	/* AS112 delegation, RFC 7534 */
@@ -59,7 +65,8 @@ static const struct range never6[] = {
 static const struct {
 	struct range range;
 	uint8_t at;
-	bool judged_by_it;	/* reaches that very address; else the range is refused by itself too */
+	/* reaches that very address; else the range is refused by itself too */
+	bool judged_by_it;
 } carriers[] = {
 	{ { { [10] = 0xff, [11] = 0xff }, 96 }, 12, true },	/* mapped, RFC 4291 2.5.5.2 */
 	{ { { 0x00, 0x64, 0xff, 0x9b }, 96 }, 12, true },	/* NAT64, RFC 6052 */

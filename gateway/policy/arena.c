@@ -1,7 +1,8 @@
 /*
  * arena.c - memory of one policy: only grows while it is built, freed as a whole
  *
- * Every allocation is its own zeroed block on a list; policies are built seldom, so simplicity wins.
+ * Every allocation is its own zeroed block on a list; policies are built seldom, so simplicity
+ * wins.
  */
 #include "gateway/policy/policy_internal.h"
 

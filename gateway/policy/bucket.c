@@ -1,14 +1,18 @@
 /*
  * bucket.c - token bucket in one word, shared by all workers
  *
- * The word is the time at which the bucket will be full again (the "theoretical arrival time" of the generic
- * cell rate algorithm): taking a token moves it one interval on, and is refused when that would be more than
- * `burst` intervals ahead. One compare-and-swap, no lock to die with, and memory full of zeros is a full bucket.
- * A word out of any plausible range (a crashed or hostile worker wrote it) is taken for a bucket with one token.
+ * The word is the time at which the bucket will be full again (the "theoretical arrival time" of
+ * the generic cell rate algorithm): taking a token moves it one interval on, and is refused when
+ * that would be more than `burst` intervals ahead. One compare-and-swap, no lock to die with, and
+ * memory full of zeros is a full bucket. A word out of any plausible range (a crashed or hostile
+ * worker wrote it) is taken for a bucket with one token.
  */
 #include "gateway/policy/policy.h"
 
-/* Workers read the clock before they come here; no word is farther ahead than a full bucket and this. */
+/*
+ * Workers read the clock before they come here; no word is farther ahead than a full bucket and
+ * this.
+ */
 #define CLOCK_SLACK 10000000000u
 
 bool policy_bucket_take(struct policy_bucket *b, const struct policy_rate *rate, uint64_t now_us)
@@ -29,7 +33,7 @@ bool policy_bucket_take(struct policy_bucket *b, const struct policy_rate *rate,
 			from = now + tolerance;
 		if (from - now > tolerance)
 			return false;
-	} while (!atomic_compare_exchange_weak_explicit(&b->next_ns, &next, from + interval,
-							memory_order_relaxed, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(
+		&b->next_ns, &next, from + interval, memory_order_relaxed, memory_order_relaxed));
 	return true;
 }

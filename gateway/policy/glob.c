@@ -1,11 +1,12 @@
 /*
  * glob.c - paths and the patterns they are matched against
  *
- * A path is matched in one form only: percent-decoded once. Whatever a server could fold into another path than
- * the one that was judged is "unsafe", and the caller decides against the agent: dot segments (RFC 3986 5.2.4;
- * also with parameters, "..;x"), encoded slashes, backslashes, empty segments (merged by many servers), double
- * encoding, control bytes, broken escapes, and paths too long to judge.
- * Patterns run as a set of states, so that no pattern costs more than its length times the path's.
+ * A path is matched in one form only: percent-decoded once. Whatever a server could fold into
+ * another path than the one that was judged is "unsafe", and the caller decides against the
+ * agent: dot segments (RFC 3986 5.2.4; also with parameters, "..;x"), encoded slashes,
+ * backslashes, empty segments (merged by many servers), double encoding, control bytes, broken
+ * escapes, and paths too long to judge. Patterns run as a set of states, so that no pattern costs
+ * more than its length times the path's.
  */
 #include "gateway/policy/policy_internal.h"
 
@@ -31,7 +32,10 @@ static bool escape_at(struct bytes b, size_t i, uint8_t *value)
 	return true;
 }
 
-/* "", ".", ".." (whole or before a ';'): what servers remove or resolve. The last segment may be empty. */
+/*
+ * "", ".", ".." (whole or before a ';'): what servers remove or resolve. The last segment may be
+ * empty.
+ */
 static bool segment_is_unsafe(struct bytes segment, bool last)
 {
 	segment = bytes_first(segment, bytes_index(segment, ';'));
@@ -153,7 +157,8 @@ bool policy_glob_match(const struct glob *g, struct bytes path)
 
 		for (size_t w = 0; w < words; w++)
 			for (uint64_t bits = now.bits[w]; bits; bits &= bits - 1)
-				states_step(g, &next, w * 64 + (size_t)__builtin_ctzll(bits), path.p[at]);
+				states_step(g, &next, w * 64 + (size_t)__builtin_ctzll(bits),
+					    path.p[at]);
 		now = next;
 	}
 	return now.bits[g->n / 64] >> (g->n % 64) & 1;

@@ -1,8 +1,9 @@
 /*
  * host.c - the one spelling of a host name
  *
- * A name that two parts of the system could read in two ways is no name: numbers in the last label are left to
- * addr_parse_ip(), which takes dotted quads and RFC 4291 text only, so "127.1" and "0x7f.1" are refused.
+ * A name that two parts of the system could read in two ways is no name: numbers in the last
+ * label are left to addr_parse_ip(), which takes dotted quads and RFC 4291 text only, so "127.1"
+ * and "0x7f.1" are refused.
  */
 #include "gateway/policy/policy.h"
 
@@ -18,7 +19,8 @@ static bool label_is_number(const char *label, size_t n)
 
 	if (n >= 2 && label[0] == '0' && label[1] == 'x') {
 		for (i = 2; i < n; i++)
-			if (!((label[i] >= '0' && label[i] <= '9') || (label[i] >= 'a' && label[i] <= 'f')))
+			if (!((label[i] >= '0' && label[i] <= '9') ||
+			      (label[i] >= 'a' && label[i] <= 'f')))
 				return false;
 		return true;
 	}
@@ -61,7 +63,8 @@ bool policy_host_normalise(struct bytes in, char out[POLICY_HOST_MAX])
 			goto bad;
 		}
 	}
-	if (!label_is_valid(out + start, in.n - start) || label_is_number(out + start, in.n - start))
+	if (!label_is_valid(out + start, in.n - start) ||
+	    label_is_number(out + start, in.n - start))
 		goto bad;
 	out[in.n] = '\0';
 	return true;

@@ -1,8 +1,8 @@
 /*
  * hosts.c - index from host patterns to rules
  *
- * A host is hashed from its end, so that one pass yields the hash of every suffix at its dot. Keys are the
- * configuration's, never the agent's, so a plain hash does.
+ * A host is hashed from its end, so that one pass yields the hash of every suffix at its dot.
+ * Keys are the configuration's, never the agent's, so a plain hash does.
  */
 #include "gateway/policy/policy_internal.h"
 
@@ -65,14 +65,16 @@ bool policy_hosts_build(struct host_index *h, struct arena *a, struct host_pair 
 			entry->hash = hash;
 			entry->list = (struct host_list){ rules + i, 1 };
 		} else if (entry->list.rules[entry->list.n - 1] != pairs[i].rule) {
-			/* equal keys are neighbours; a duplicate leaves a gap that the next fills */
-			rules[(size_t)(entry->list.rules - rules) + entry->list.n++] = pairs[i].rule;
+			/* equal keys are neighbours; the next fills a duplicate's gap */
+			rules[(size_t)(entry->list.rules - rules) + entry->list.n++] =
+				pairs[i].rule;
 		}
 	}
 	return true;
 }
 
-static size_t add_list(const struct host_index *h, const char *key, uint32_t hash, struct host_list *list)
+static size_t add_list(const struct host_index *h, const char *key, uint32_t hash,
+		       struct host_list *list)
 {
 	const struct host_entry *entry = find_slot(h, key, hash ^ hash >> 15);
 
@@ -106,8 +108,10 @@ const char *policy_hosts_key(struct arena *a, const char *pattern)
 	if (strcmp(pattern, "*") == 0)
 		return policy_arena_str(a, ".");
 	if (strncmp(pattern, "*.", 2) != 0)
-		return policy_host_normalise(bytes_str(pattern), name) ? policy_arena_str(a, name) : NULL;
-	if (!policy_host_normalise(bytes_str(pattern + 2), name) || policy_host_is_address(name, NULL))
+		return policy_host_normalise(bytes_str(pattern), name) ? policy_arena_str(a, name)
+								       : NULL;
+	if (!policy_host_normalise(bytes_str(pattern + 2), name) ||
+	    policy_host_is_address(name, NULL))
 		return NULL;
 	key = policy_arena_alloc(a, strlen(name) + 2, 1);
 	if (key) {

@@ -1,13 +1,14 @@
 /*
  * judge.c - the three questions: may this connection, this name, this request go on?
  *
- * All three walk the same candidates: the rules whose destination matches, in the order of the file, merged from
- * the few lists the host index yields. What a question does not know yet decides how a rule counts: see each.
- * A refusal names how far the best allowing rule came, since that is what its reader has to change.
+ * All three walk the same candidates: the rules whose destination matches, in the order of the
+ * file, merged from the few lists the host index yields. What a question does not know yet
+ * decides how a rule counts: see each. A refusal names how far the best allowing rule came, since
+ * that is what its reader has to change.
  */
 #include "gateway/policy/policy_internal.h"
 
-/* ---- candidates ----------------------------------------------------------------------------------------- */
+/* ---- candidates --------------------------------------------------------- */
 
 struct destination {
 	const char *host;	/* normalised; empty: known by address alone */
@@ -36,7 +37,8 @@ static void destination_init(struct destination *to, const char *host, const str
 	}
 }
 
-static void walk_init(struct walk *w, const struct policy *p, int agent, const struct destination *to)
+static void walk_init(struct walk *w, const struct policy *p, int agent,
+		      const struct destination *to)
 {
 	bool is_address = to->address.family != 0;
 
@@ -91,7 +93,7 @@ static const struct rule *walk_next(struct walk *w)
 	}
 }
 
-/* ---- one rule ------------------------------------------------------------------------------------------- */
+/* ---- one rule ----------------------------------------------------------- */
 
 static bool port_matches(const struct rule *r, uint16_t port)
 {
@@ -133,7 +135,7 @@ static bool path_matches(const struct rule *r, struct judged_path *path)
 	return false;
 }
 
-/* ---- verdicts ------------------------------------------------------------------------------------------- */
+/* ---- verdicts ----------------------------------------------------------- */
 
 static struct policy_verdict deny(enum err reason, const char *rule)
 {
@@ -148,7 +150,8 @@ static struct policy_verdict permit(enum policy_action action, const char *rule)
 /* No rule decided. */
 static struct policy_verdict by_default(const struct policy *p, enum err reason)
 {
-	return p->allow_by_default ? permit(POLICY_ALLOW, "egress.default") : deny(reason, "egress.default");
+	return p->allow_by_default ? permit(POLICY_ALLOW, "egress.default")
+				   : deny(reason, "egress.default");
 }
 
 static bool is_agent(const struct policy *p, int agent)
@@ -183,8 +186,9 @@ struct policy_verdict policy_connect(const struct policy *p, int agent, const ch
 			unjudged = unjudged ? unjudged : rule;
 			continue;
 		}
-		/* an earlier refusal by method or path could not be kept on a connection that is not opened */
-		return unjudged ? deny(ERR_DENY_RULE, unjudged->name) : permit(rule->action, rule->name);
+		/* an earlier refusal by method or path could not be kept on an unopened flow */
+		return unjudged ? deny(ERR_DENY_RULE, unjudged->name)
+				: permit(rule->action, rule->name);
 	}
 	return by_default(p, reason);
 }
@@ -213,7 +217,8 @@ struct policy_verdict policy_name(const struct policy *p, int agent, const char 
 
 static enum err farther(enum err a, enum err b)
 {
-	static const enum err order[] = { ERR_DENY_HOST, ERR_DENY_PORT, ERR_DENY_METHOD, ERR_DENY_PATH };
+	static const enum err order[] = { ERR_DENY_HOST, ERR_DENY_PORT, ERR_DENY_METHOD,
+					  ERR_DENY_PATH };
 
 	for (size_t i = ARRAY_SIZE(order); i-- > 0;)
 		if (a == order[i] || b == order[i])
@@ -221,7 +226,8 @@ static enum err farther(enum err a, enum err b)
 	return ERR_DENY_HOST;
 }
 
-struct policy_verdict policy_request(const struct policy *p, int agent, const struct policy_request *r)
+struct policy_verdict policy_request(const struct policy *p, int agent,
+				     const struct policy_request *r)
 {
 	const struct rule *rule;
 	enum err reason = ERR_DENY_HOST;

@@ -1,8 +1,9 @@
 /*
  * policy.c - compiles a specification into an immutable policy
  *
- * Happy path: policy_new() copies agents, rules and addresses into the arena, then indexes host patterns.
- * Failure: anything malformed or out of memory undoes the whole; there is no half-built policy.
+ * Happy path: policy_new() copies agents, rules and addresses into the arena, then indexes host
+ * patterns. Failure: anything malformed or out of memory undoes the whole; there is no half-built
+ * policy.
  */
 #include "gateway/policy/policy_internal.h"
 
@@ -27,7 +28,8 @@ static bool copy_cidrs(struct arena *a, const struct cidr *from, size_t n, const
 	return ok;
 }
 
-static bool copy_strings(struct arena *a, const struct policy_strings *from, struct policy_strings *to)
+static bool copy_strings(struct arena *a, const struct policy_strings *from,
+			 struct policy_strings *to)
 {
 	const char **items = policy_arena_alloc(a, from->n, sizeof(*items));
 
@@ -55,13 +57,15 @@ static bool add_agents(struct policy *p, const struct policy_spec *spec)
 		to->name = policy_arena_str(&p->arena, from->name);
 		to->n_sources = from->n_sources;
 		to->rate = from->rate;
-		if (!to->name || !copy_cidrs(&p->arena, from->sources, from->n_sources, &to->sources))
+		if (!to->name ||
+		    !copy_cidrs(&p->arena, from->sources, from->n_sources, &to->sources))
 			return false;
 	}
 	return true;
 }
 
-static bool compile_agents(struct policy *p, const struct policy_strings *names, const uint64_t **out)
+static bool compile_agents(struct policy *p, const struct policy_strings *names,
+			   const uint64_t **out)
 {
 	uint64_t *bitmap;
 
@@ -116,7 +120,8 @@ static bool compile_rule(struct policy *p, const struct policy_rule_spec *from, 
 	to->name = policy_arena_str(&p->arena, from->name && *from->name ? from->name : name);
 	to->n_addresses = from->n_addresses;
 	to->n_ports = from->n_ports;
-	if (!to->name || !copy_bytes(&p->arena, from->ports, from->n_ports, sizeof(*from->ports), &ports))
+	if (!to->name ||
+	    !copy_bytes(&p->arena, from->ports, from->n_ports, sizeof(*from->ports), &ports))
 		return false;
 	to->ports = ports;
 	return copy_cidrs(&p->arena, from->addresses, from->n_addresses, &to->addresses) &&

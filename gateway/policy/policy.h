@@ -1,21 +1,26 @@
 /*
  * policy.h - who may reach what: egress rules, address classes, rate limits
  *
- * Pure: no I/O, no clock, no allocation after policy_new(); a policy is immutable and may be asked from anywhere.
- * Rules are judged in order, the first that matches decides (first match wins), else the default. What cannot be
- * judged counts against the agent: an allow rule does not match, a deny rule does. The rules of matching:
- *   agents	none listed: all.
- *   hosts	"name": exactly; "*.suffix": any name below suffix at any depth, not suffix itself; "*": any name,
- *		no IP address. Compared in the form of policy_host_normalise(). An IP address as host matches
- *		`addresses` and hosts that spell that address, never a wildcard.
- *   addresses	judged only when the destination is known by address alone (host empty or an IP address):
- *		a name the agent chose must never borrow the permission of an address it does not lead to.
+ * Pure: no I/O, no clock, no allocation after policy_new(); a policy is immutable and may be
+ * asked from anywhere. Rules are judged in order, the first that matches decides, else the
+ * default. What cannot be judged counts against the agent: an allow rule does not match, a deny
+ * rule does.
+ *
+ *   agents     none listed: all.
+ *   hosts      "name": exactly; "*.suffix": any name below suffix at any depth, not suffix
+ *              itself; "*": any name, no IP address. Compared in the form of
+ *              policy_host_normalise(). An IP address as host matches `addresses` and hosts that
+ *              spell that address, never a wildcard.
+ *   addresses  judged only when the destination is known by address alone (host empty or an IP
+ *              address): a name the agent chose must never borrow the permission of an address
+ *              it does not lead to.
  *   neither hosts nor addresses: any destination.
- *   ports, methods, paths	none listed: any.
- *   paths	patterns begin with '/'; '*' is any run within one segment, '**' any run; matched against the path
- *		without query, percent-decoded once. A path that could be read in two ways (dot segments, encoded
- *		or backward slashes, empty segments, double encoding, control bytes, bad escapes) matches no
- *		allow rule that has paths, and every deny rule that has paths.
+ *   ports, methods, paths: none listed: any.
+ *   paths      patterns begin with '/'; '*' is any run within one segment, '**' any run; matched
+ *              against the path without query, percent-decoded once. A path that could be read
+ *              in two ways (dot segments, encoded or backward slashes, empty segments, double
+ *              encoding, control bytes, bad escapes) matches no allow rule that has paths, and
+ *              every deny rule that has paths.
  */
 #pragma once
 
@@ -23,20 +28,21 @@
 
 #include "base/base.h"
 
-/* ---- hosts ---------------------------------------------------------------------------------------------- */
+/* ---- hosts -------------------------------------------------------------- */
 
 #define POLICY_HOST_MAX 256
 
 /*
- * The one spelling of a host: lower case, no trailing dot, at most 253 bytes of LDH-and-underscore labels; an IP
- * address (IPv6 with or without brackets) becomes its canonical text without brackets. False for anything else,
- * also for numbers that some resolvers take for addresses ("127.1", "0x7f.0.0.1"). `in` must not carry a port.
+ * The one spelling of a host: lower case, no trailing dot, at most 253 bytes of
+ * LDH-and-underscore labels; an IP address (IPv6 with or without brackets) becomes its canonical
+ * text without brackets. False for anything else, also for numbers that some resolvers take for
+ * addresses ("127.1", "0x7f.0.0.1"). `in` must not carry a port.
  */
 bool policy_host_normalise(struct bytes in, char out[POLICY_HOST_MAX]) WARN_UNUSED;
 /* Whether a normalised host is an IP address; *a may be NULL. */
 bool policy_host_is_address(const char *host, struct addr *a);
 
-/* ---- building ------------------------------------------------------------------------------------------- */
+/* ---- building ----------------------------------------------------------- */
 
 enum policy_action {
 	POLICY_DENY,
@@ -88,17 +94,21 @@ struct policy_spec {
 	bool allow_by_default;			/* egress.default: allow */
 	const struct cidr *allow_special;
 	size_t n_allow_special;
-	const struct addr *own_addresses;	/* the gateway's own: never dialled; ports ignored */
+	/* the gateway's own: never dialled; ports ignored */
+	const struct addr *own_addresses;
 	size_t n_own_addresses;
 };
 
 struct policy;
 
-/* Copies everything. NULL when out of memory or when the spec is malformed (the config room has checked it). */
+/*
+ * Copies everything. NULL when out of memory or when the spec is malformed (the config room has
+ * checked it).
+ */
 struct policy *policy_new(const struct policy_spec *spec) WARN_UNUSED;
 void policy_free(struct policy *p);
 
-/* ---- asking --------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------- */
 
 /* Index in spec.agents, or -1: no agent's source (ERR_DENY_AGENT). */
 int policy_agent_by_address(const struct policy *p, const struct addr *source);
@@ -110,15 +120,17 @@ const struct policy_rate *policy_agent_rate(const struct policy *p, int agent);
 struct policy_verdict {
 	enum policy_action action;
 	enum err reason;	/* ERR_OK unless action is POLICY_DENY */
-	const char *rule;	/* "egress.rules[2]", a rule's name, or "egress.default"; lives as long as the policy */
+	/* "egress.rules[2]", a rule's name, or "egress.default"; lives as long as the policy */
+	const char *rule;
 };
 
 /*
- * May this connection go on? `host` is normalised or empty; `address`, the original destination or NULL, is looked
- * at only when host is empty. Asked at accept with an empty host, POLICY_TCP or POLICY_PASSTHROUGH means: relay to that
- * very address without waiting for bytes. Asked with the name of the ClientHello or request, POLICY_ALLOW means
- * that some request could be allowed: each is then judged by policy_request().
- * Reasons: ERR_DENY_AGENT, ERR_DENY_HOST, ERR_DENY_PORT, ERR_DENY_RULE.
+ * May this connection go on? `host` is normalised or empty; `address`, the original destination
+ * or NULL, is looked at only when host is empty. Asked at accept with an empty host, POLICY_TCP
+ * or POLICY_PASSTHROUGH means: relay to that very address without waiting for bytes. Asked with
+ * the name of the ClientHello or request, POLICY_ALLOW means that some request could be allowed:
+ * each is then judged by policy_request(). Reasons: ERR_DENY_AGENT, ERR_DENY_HOST, ERR_DENY_PORT,
+ * ERR_DENY_RULE.
  */
 struct policy_verdict policy_connect(const struct policy *p, int agent, const char *host,
 				     const struct addr *address, uint16_t port);
@@ -134,18 +146,21 @@ struct policy_request {
 };
 
 /*
- * Final word on one exchange: POLICY_ALLOW or POLICY_DENY (pass-through and tcp rules allow no request).
- * Reasons: as policy_connect(), and ERR_DENY_METHOD, ERR_DENY_PATH: how far the best allow rule matched.
+ * Final word on one exchange: POLICY_ALLOW or POLICY_DENY (pass-through and tcp rules allow no
+ * request). Reasons: as policy_connect(), and ERR_DENY_METHOD, ERR_DENY_PATH: how far the best
+ * allow rule matched.
  */
-struct policy_verdict policy_request(const struct policy *p, int agent, const struct policy_request *r);
+struct policy_verdict policy_request(const struct policy *p, int agent,
+				     const struct policy_request *r);
 
 /*
- * May this address be dialled? Asked for every address after resolution, at dial time (DNS rebinding).
- * ERR_DENY_ADDRESS for special-purpose ranges that allow_special does not cover and, always, for the gateway's own.
+ * May this address be dialled? Asked for every address after resolution, at dial time (DNS
+ * rebinding). ERR_DENY_ADDRESS for special-purpose ranges that allow_special does not cover and,
+ * always, for the gateway's own.
  */
 enum err policy_address(const struct policy *p, const struct addr *a) WARN_UNUSED;
 
-/* ---- rate limit ----------------------------------------------------------------------------------------- */
+/* ---- rate limit --------------------------------------------------------- */
 
 /* One agent's bucket; lives in memory shared by the workers. All zero: full. */
 struct policy_bucket {
@@ -153,4 +168,5 @@ struct policy_bucket {
 };
 
 /* Takes one request's token; false: over the limit (ERR_DENY_RATE). Never blocks. */
-bool policy_bucket_take(struct policy_bucket *b, const struct policy_rate *rate, uint64_t now_us) WARN_UNUSED;
+bool policy_bucket_take(struct policy_bucket *b, const struct policy_rate *rate,
+			uint64_t now_us) WARN_UNUSED;

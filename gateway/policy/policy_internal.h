@@ -1,15 +1,16 @@
 /*
  * policy_internal.h - the compiled policy
  *
- * Everything lives in one arena and is immutable once policy_new() returns. Host patterns are found through one
- * hash table of keys ("name", ".suffix" and "." for any name) whose entries are ascending lists of rule numbers,
- * so a question costs the labels of the host and the rules that mention it, not the rules there are.
+ * Everything lives in one arena and is immutable once policy_new() returns. Host patterns are
+ * found through one hash table of keys ("name", ".suffix" and "." for any name) whose entries are
+ * ascending lists of rule numbers, so a question costs the labels of the host and the rules that
+ * mention it, not the rules there are.
  */
 #pragma once
 
 #include "gateway/policy/policy.h"
 
-/* ---- arena.c: freed as a whole -------------------------------------------------------------------------- */
+/* ---- arena.c: freed as a whole ------------------------------------------ */
 
 struct arena_chunk;
 
@@ -22,7 +23,7 @@ void *policy_arena_alloc(struct arena *a, size_t n, size_t size);
 char *policy_arena_str(struct arena *a, const char *s);
 void policy_arena_free(struct arena *a);
 
-/* ---- glob.c: path patterns ------------------------------------------------------------------------------ */
+/* ---- glob.c: path patterns ---------------------------------------------- */
 
 #define POLICY_GLOB_MAX 1024	/* bytes of a pattern */
 #define POLICY_PATH_MAX 8192	/* bytes of a path that is judged; a longer one is unsafe */
@@ -38,12 +39,13 @@ bool policy_glob_init(struct glob *g, const char *text);
 bool policy_glob_match(const struct glob *g, struct bytes path);
 
 /*
- * Percent-decodes the path once into out[POLICY_PATH_MAX]; a query or fragment is cut off. False when the path is
- * one that a server behind the gateway could read in another way than the gateway does.
+ * Percent-decodes the path once into out[POLICY_PATH_MAX]; a query or fragment is cut off. False
+ * when the path is one that a server behind the gateway could read in another way than the
+ * gateway does.
  */
 bool policy_path_normalise(struct bytes in, uint8_t *out, size_t *n);
 
-/* ---- hosts.c: from a host to the rules that mention it -------------------------------------------------- */
+/* ---- hosts.c: from a host to the rules that mention it ------------------ */
 
 struct host_list {
 	const uint32_t *rules;	/* ascending, without duplicates */
@@ -73,10 +75,13 @@ bool policy_hosts_build(struct host_index *h, struct arena *a, struct host_pair 
 #define POLICY_LISTS_MAX (POLICY_HOST_MAX / 2 + 2)
 size_t policy_hosts_find(const struct host_index *h, const char *host, bool address,
 			 struct host_list lists[POLICY_LISTS_MAX]);
-/* The key of a pattern ("*.x" -> ".x", "*" -> "."), in the arena; NULL when malformed or out of memory. */
+/*
+ * The key of a pattern ("*.x" -> ".x", "*" -> "."), in the arena; NULL when malformed or out of
+ * memory.
+ */
 const char *policy_hosts_key(struct arena *a, const char *pattern);
 
-/* ---- the policy ----------------------------------------------------------------------------------------- */
+/* ---- the policy --------------------------------------------------------- */
 
 struct rule {
 	enum policy_action action;

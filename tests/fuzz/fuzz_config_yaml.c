@@ -1,8 +1,8 @@
 /*
  * fuzz_config_yaml.c - any bytes are a configuration or a list of problems, and nothing else
  *
- * What is accepted must keep what readers of struct config rely on, and reading its text again must accept it too.
- * links: room_config
+ * What is accepted must keep what readers of struct config rely on, and reading its text again
+ * must accept it too. links: room_config
  */
 #include <stdlib.h>
 
@@ -38,20 +38,25 @@ static void check_config(const struct config *cfg)
 	HOLDS(cfg->gateway.limits.flows && cfg->gateway.limits.header_bytes >= 1024);
 	HOLDS(cfg->tls.ca.certificate && cfg->tls.ca.key);
 	for (size_t i = 0; i < cfg->n_agents; i++)
-		HOLDS(cfg->agents[i].name[0] && cfg->agents[i].n_sources > 0 && cfg->agents[i].line);
+		HOLDS(cfg->agents[i].name[0] && cfg->agents[i].n_sources > 0 &&
+		      cfg->agents[i].line);
 	for (size_t i = 0; i < cfg->n_secrets; i++) {
 		const struct config_secret *secret = &cfg->secrets[i];
 		bool aws = secret->type == CONFIG_SECRET_AWS_SIGV4;
 
-		HOLDS(secret->name[0] && strlen(secret->dummy) >= 8 && secret->hosts.n > 0 && secret->surfaces);
+		HOLDS(secret->name[0] && strlen(secret->dummy) >= 8 && secret->hosts.n > 0 &&
+		      secret->surfaces);
 		HOLDS(secret->real.kind != CONFIG_SOURCE_NONE);
-		HOLDS((secret->dummy_id != NULL) == aws && (secret->real_id.kind != CONFIG_SOURCE_NONE) == aws);
+		HOLDS((secret->dummy_id != NULL) == aws &&
+		      (secret->real_id.kind != CONFIG_SOURCE_NONE) == aws);
 	}
 	for (size_t i = 0; i < cfg->egress.n_rules; i++) {
 		const struct config_rule *rule = &cfg->egress.rules[i];
 
-		HOLDS(rule->action == CONFIG_DENY || (rule->n_ports && (rule->hosts.n || rule->n_addresses)));
-		HOLDS(rule->protocol == CONFIG_HTTP || (rule->action == CONFIG_ALLOW && !rule->paths.n));
+		HOLDS(rule->action == CONFIG_DENY ||
+		      (rule->n_ports && (rule->hosts.n || rule->n_addresses)));
+		HOLDS(rule->protocol == CONFIG_HTTP ||
+		      (rule->action == CONFIG_ALLOW && !rule->paths.n));
 	}
 }
 
@@ -66,7 +71,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	check_config(cfg);
 	again = config_parse(cfg->text, cfg->file, &e);
-	HOLDS(again && again->n_secrets == cfg->n_secrets && again->egress.n_rules == cfg->egress.n_rules);
+	HOLDS(again && again->n_secrets == cfg->n_secrets &&
+	      again->egress.n_rules == cfg->egress.n_rules);
 	config_free(again);
 	config_free(cfg);
 	return 0;

@@ -1,4 +1,7 @@
-/* What stands in a right file arrives in the structs, and what does not stand there gets its default. */
+/*
+ * What stands in a right file arrives in the structs, and what does not stand there gets its
+ * default.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -127,7 +130,8 @@ static void check_secrets(const struct config *cfg)
 	assert_string_equal(one->hosts.items[1], "*.example.org:8443");
 	assert_string_equal(one->hosts.items[2], "10.0.0.1");
 	assert_string_equal(one->hosts.items[3], "[fd00::1]:443");
-	assert_int_equal(one->surfaces, CONFIG_SURFACE_HEADER | CONFIG_SURFACE_BODY | CONFIG_SURFACE_PATH);
+	assert_int_equal(one->surfaces,
+			 CONFIG_SURFACE_HEADER | CONFIG_SURFACE_BODY | CONFIG_SURFACE_PATH);
 	assert_int_equal(one->agents.n, 1);
 	assert_true(one->plaintext);
 	assert_int_equal(one->line, 23);
@@ -265,24 +269,27 @@ static const char *const warnings[] = {
 	"secrets[0].plaintext: the real value may be sent unencrypted",
 	"secrets[1].dummy: one dummy contains the other, of secret s: the longer one wins where it stands",
 	"egress.default: agents may reach every host that no rule denies",
-	"egress.allow_special[0]: opens the gateway's loopback or a cloud's metadata to agents",
+	"egress.allow_special[0]: opens loopback or a cloud's metadata to agents",
 };
 
 static void what_looks_wrong_is_warned_of(void **state)
 {
-	struct config *cfg = parse("agents: [{name: a, sources: [10.0.0.1]}]\n"
-				   "gateway: {admin: {listen: 0.0.0.0:9901}}\n"
-				   "secrets: [{name: s, dummy: dummy-one, real: {env: X}, hosts: [h.example],\n"
-				   "           plaintext: true},\n"
-				   "          {name: t, dummy: dummy-one-more, real: {env: X}, hosts: [h.example]}]\n"
-				   "egress: {default: allow, allow_special: [127.0.0.0/8, 10.0.0.0/8]}\n", "s");
+	struct config *cfg = parse(
+		"agents: [{name: a, sources: [10.0.0.1]}]\n"
+		"gateway: {admin: {listen: 0.0.0.0:9901}}\n"
+		"secrets: [{name: s, dummy: dummy-one, real: {env: X}, hosts: [h.example],\n"
+		"           plaintext: true},\n"
+		"          {name: t, dummy: dummy-one-more, real: {env: X}, hosts: [h.example]}]\n"
+		"egress: {default: allow, allow_special: [127.0.0.0/8, 10.0.0.0/8]}\n",
+		"s");
 
 	(void)state;
 	assert_int_equal(cfg->n_warnings, ARRAY_SIZE(warnings));
 	for (size_t i = 0; i < ARRAY_SIZE(warnings); i++) {
 		char got[300];
 
-		snprintf(got, sizeof(got), "%.100s: %.150s", cfg->warnings[i].key, cfg->warnings[i].text);
+		snprintf(got, sizeof(got), "%.100s: %.150s", cfg->warnings[i].key,
+			 cfg->warnings[i].text);
 		assert_string_equal(got, warnings[i]);
 		assert_true(cfg->warnings[i].line > 0);
 	}

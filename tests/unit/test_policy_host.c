@@ -1,4 +1,7 @@
-/* Host names have one spelling, and paths one reading: every form a server could take otherwise is refused. */
+/*
+ * Host names have one spelling, and paths one reading: every form a server could take otherwise
+ * is refused.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -94,13 +97,15 @@ static void hosts_with_nul_and_of_any_length(void **state)
 
 static void every_byte_is_judged(void **state)
 {
-	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+	static const char good[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
 	char out[POLICY_HOST_MAX], name[] = "a?b";
 
 	(void)state;
 	for (int c = 0; c < 256; c++) {
 		name[1] = (char)c;
-		assert_int_equal(policy_host_normalise(bytes_of(name, 3), out), c && strchr(good, c) != NULL);
+		assert_int_equal(policy_host_normalise(bytes_of(name, 3), out),
+				 c && strchr(good, c) != NULL);
 	}
 }
 
@@ -161,7 +166,8 @@ static void paths_have_one_reading(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
 		size_t len = strlen(paths[i].in);
-		bool ok = policy_path_normalise(bytes_of(guard_copy(paths[i].in, len), len), out, &n);
+		bool ok =
+			policy_path_normalise(bytes_of(guard_copy(paths[i].in, len), len), out, &n);
 
 		print_message("%s\n", paths[i].in);
 		assert_int_equal(ok, paths[i].out != NULL);
