@@ -58,7 +58,7 @@ void np_nl_detail(struct np_nl *nl, const struct nlmsghdr *nlh)
 {
 	const struct nlmsgerr *error = mnl_nlmsg_get_payload(nlh);
 	size_t skip = sizeof(*error);
-	const struct nlattr *attr;
+	struct nlattr *attr;
 
 	if (!(nlh->nlmsg_flags & NLM_F_ACK_TLVS) || mnl_nlmsg_get_payload_len(nlh) < sizeof(*error))
 		return;

@@ -206,7 +206,7 @@ static int on_object(const struct nlmsghdr *nlh, void *arg)
 
 static int on_generation(const struct nlmsghdr *nlh, void *arg)
 {
-	const struct nlattr *attr;
+	struct nlattr *attr;
 
 	mnl_attr_for_each(attr, nlh, sizeof(struct nfgenmsg))
 		if (mnl_attr_get_type(attr) == NFTA_GEN_ID && mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)

@@ -280,8 +280,8 @@ void np_plan_rules(struct np_plan *plan, const struct np_input *in)
 	rule_address(plan, NP_SET_AGENTS4, true, "no spoofed source");
 	rule_address(plan, NP_SET_AGENTS6, true, "no spoofed source");
 	rule_reverse_path(plan);
-	rule_address(plan, NP_SET_NEVER4, false, "this host, loopback, multicast, broadcast: nothing a gateway could dial");
-	rule_address(plan, NP_SET_NEVER6, false, "this host, loopback, multicast, broadcast: nothing a gateway could dial");
+	rule_address(plan, NP_SET_NEVER4, false, "not to be dialled: this host, loopback, multicast");
+	rule_address(plan, NP_SET_NEVER6, false, "not to be dialled: this host, loopback, multicast");
 	rule_capture_tcp(plan, in);
 	rule_capture_dns(plan, in);
 	rule_refuse_quic(plan);

@@ -76,7 +76,7 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	struct np_ip_rules *out = arg;
 	const struct fib_rule_hdr *hdr = mnl_nlmsg_get_payload(nlh);
 	struct np_ip_rule rule = { 0 };
-	const struct nlattr *attr;
+	struct nlattr *attr;
 	void *items;
 
 	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*hdr) || hdr->family != out->family)
@@ -205,7 +205,7 @@ static int on_route(const struct nlmsghdr *nlh, void *arg)
 	struct np_ip_routes *out = arg;
 	const struct rtmsg *hdr = mnl_nlmsg_get_payload(nlh);
 	struct np_ip_route route = { 0 };
-	const struct nlattr *attr;
+	struct nlattr *attr;
 	void *items;
 
 	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*hdr) || hdr->rtm_family != out->family ||

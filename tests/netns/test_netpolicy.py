@@ -198,7 +198,10 @@ class World:
         parts = [strip(json.loads(self.gw("nft", "-j", "list", "ruleset")))]
         for v in ("-4", "-6"):
             parts.append(self.gw("ip", v, "rule"))
-            parts.append(self.gw("ip", v, "route", "show", "table", "all"))
+            for table in ("21324", "main"):
+                # The kernel adds link-local routes when it is ready for them.
+                routes = inside(GATEWAY, "ip", v, "route", "show", "table", table, ok=False).stdout
+                parts.append([r for r in routes.splitlines() if "fe80::" not in r])
         return parts
 
     def generation(self):

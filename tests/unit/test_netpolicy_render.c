@@ -51,8 +51,8 @@ static void test_text(void **state)
 	static const char *const parts[] = {
 		"table inet slapenir\ndelete table inet slapenir\n\ntable inet slapenir {\n",
 		"\tset agent_interfaces {\n\t\ttype ifname\n\t\telements = { \"eth0\",\n\t\t\t     \"eth1\" }\n\t}\n",
-		"\tset agents4 {\n\t\ttype ipv4_addr\n\t\tflags interval\n"
-		"\t\telements = { 10.0.0.5,\n\t\t\t     172.30.0.0/24 }\n\t}\n",
+		"\tset agents4 {\n\t\ttype ipv4_addr\n\t\tflags interval\n\t\telements = { 10.0.0.5,\n",
+		"\n\t\t\t     172.30.0.0/24 }\n\t}\n",
 		"elements = { fd00:30::/64 }",
 		"elements = { 0.0.0.0/8,\n\t\t\t     127.0.0.0/8,\n\t\t\t     224.0.0.0/3 }",
 		"elements = { ::/127,\n\t\t\t     ::ffff:0.0.0.0/96,\n\t\t\t     ff00::/8 }",
