@@ -21,11 +21,64 @@
 #include <stdlib.h>
 
 #define WRITE_RESERVE 256	/* of room in `out` for answers the library puts in before our data */
+#define RECORD_ALERT 21
 #define WRITE_AT_ONCE (1024 * 1024)
 
 struct tls_engine *engine_of(WOLFSSL *ssl)
 {
 	return wolfSSL_GetIOReadCtx(ssl);
+}
+
+/*
+ * Which record wolfSSL failed at: it calls an alert in plain text, which OpenSSL sends for certificates
+ * it does not trust, a parse error. For words only; such an alert is not authenticated.
+ */
+static void note_record(struct tls_engine *e, struct bytes in)
+{
+	while (in.n) {
+		size_t n = 1;
+
+		if (e->record.left == 0 && e->record.have == sizeof(e->record.head))
+			e->record.have = 0;
+		if (e->record.have < sizeof(e->record.head)) {
+			e->record.head[e->record.have++] = in.p[0];
+			e->record.left = (size_t)e->record.head[3] << 8 | e->record.head[4];
+		} else {
+			n = in.n < e->record.left ? in.n : e->record.left;
+			e->record.last = in.p[n - 1];
+			e->record.left -= n;
+		}
+		in = bytes_from(in, n);
+	}
+}
+
+/* RFC 8446 6.2 */
+static const char *alert_text(int code)
+{
+	switch (code) {
+	case 40: return "the peer sent handshake_failure";
+	case 42: return "the peer sent bad_certificate";
+	case 45: return "the peer sent certificate_expired";
+	case 46: return "the peer sent certificate_unknown";
+	case 48: return "the peer sent unknown_ca";
+	case 70: return "the peer sent protocol_version";
+	case 80: return "the peer sent internal_error";
+	case 112: return "the peer sent unrecognized_name";
+	case 120: return "the peer sent no_application_protocol";
+	default: return "the peer sent an alert";
+	}
+}
+
+static void note_alert(struct tls_engine *e, int code)
+{
+	WOLFSSL_ALERT_HISTORY history;
+
+	if (code == FATAL_ERROR && wolfSSL_get_alert_history(e->ssl, &history) == WOLFSSL_SUCCESS &&
+	    history.last_rx.level >= 0)
+		e->alert = alert_text(history.last_rx.code);
+	else if (e->record.have == sizeof(e->record.head) && e->record.left == 0 &&
+		 e->record.head[0] == RECORD_ALERT && e->state == ENGINE_HANDSHAKE)
+		e->alert = alert_text(e->record.head[4] == 2 ? e->record.last : -1);
 }
 
 /* ---- callbacks ------------------------------------------------------------------------------------------------ */
@@ -42,6 +95,8 @@ static int on_receive(WOLFSSL *ssl, char *dst, int want, void *ctx)
 		return e->eof ? WOLFSSL_CBIO_ERR_CONN_CLOSE : WOLFSSL_CBIO_ERR_WANT_READ;
 	n = from.n < (size_t)want ? from.n : (size_t)want;
 	memcpy(dst, from.p, n);
+	if (e->state == ENGINE_HANDSHAKE)
+		note_record(e, bytes_of(dst, n));
 	if (buf_len(&e->kept)) {
 		buf_consume(&e->kept, n);
 		if (!buf_len(&e->kept))
@@ -237,13 +292,14 @@ static enum err settle_result(struct tls_engine *e, int result)
 		return ERR_CLOSED;
 	}
 	e->detail = code;
+	note_alert(e, code);
 	if (code == MEMORY_E)
 		return fail(e, ERR_NOMEM);
 	if (e->role == ENGINE_CLIENT)
 		return fail(e, upstream_error(e, code));
 	if (e->eof && (code == SOCKET_PEER_CLOSED_E || code == SOCKET_ERROR_E))
 		return fail(e, ERR_CLOSED);
-	return fail(e, code == FATAL_ERROR ? ERR_TLS_ALERT : ERR_TLS_HANDSHAKE);
+	return fail(e, e->alert ? ERR_TLS_ALERT : ERR_TLS_HANDSHAKE);
 }
 
 /* ---- running ------------------------------------------------------------------------------------------------------- */
@@ -386,6 +442,8 @@ const char *tls_engine_detail(const struct tls_engine *e)
 {
 	const char *text;
 
+	if (e->alert)
+		return e->alert;
 	if (!e->detail)
 		return "";
 	text = wolfSSL_ERR_reason_error_string((unsigned long)e->detail);

@@ -132,6 +132,13 @@ struct tls_engine {
 	enum engine_state state;
 	enum err why;			/* ENGINE_FAILED */
 	int detail;			/* wolfSSL's code of the last failure */
+	const char *alert;		/* the alert that ended it; NULL: none. Static */
+	struct {			/* the record being received, during the handshake */
+		uint8_t head[5];
+		uint8_t have;		/* of head */
+		uint8_t last;		/* the latest byte of its body */
+		size_t left;		/* of its body */
+	} record;
 	bool eof;			/* the transport will bring no more */
 	bool close_sent;
 	char *alpn;			/* owned; NULL until known */
