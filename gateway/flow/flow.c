@@ -193,6 +193,7 @@ static void flow_on_closed(void *owner)
 	s->count--;
 	observe_sub(s->env.exchange.counters, OBSERVE_flows_open, 1);
 	h1_body_release(&f->h1.body);
+	h1_chunks_release(&f->h1.chunks);
 	free(f);
 }
 
@@ -265,6 +266,7 @@ void flow_server_accept(struct flow_server *s, int fd, const struct addr *peer, 
 	f->facts.peer = *peer;
 	f->facts.original = *original;
 	f->facts.peek_us = -1;
+	h1_chunks_init(&f->h1.chunks, false);
 	net_timer_init(&f->timer, s->env.exchange.loop, flow_on_timer);
 	if (leg_accept(&f->leg, &spec, fd) != ERR_OK) {
 		free(f);

@@ -31,6 +31,7 @@ struct flow_dns;
 struct flow_h1 {
 	struct h1_scan scan;
 	struct h1_body body;
+	struct h1_chunks chunks;	/* of the response */
 	bool head_begun;	/* bytes of a head are waiting */
 	bool request_done;	/* the request was read to its end */
 	bool keep_alive;	/* after this exchange */

@@ -222,17 +222,23 @@ static void h1_on_head(void *owner, const struct http_response *head)
 	h1_write_scratch(f, h1_write_response(&f->server->scratch, &out));
 }
 
+static enum err h1_chunk_sink_leg(void *owner, struct bytes out)
+{
+	struct flow *f = owner;
+
+	return leg_write(&f->leg, out);
+}
+
 static void h1_on_body(void *owner, struct bytes data)
 {
 	struct flow *f = owner;
 
 	if (data.n == 0 || f->state == FLOW_CLOSING)
 		return;
-	if (f->h1.chunked)
-		h1_write_scratch(f, h1_write_chunk_head(&f->server->scratch, data.n));
-	h1_write(f, data);
-	if (f->h1.chunked)
-		h1_write_scratch(f, h1_write_chunk_tail(&f->server->scratch));
+	if (!f->h1.chunked)
+		h1_write(f, data);
+	else if (h1_chunks_add(&f->h1.chunks, data, h1_chunk_sink_leg, f) != ERR_OK)
+		flow_reset(f);
 	if (f->x && f->state == FLOW_EXCHANGE && leg_full(&f->leg)) {
 		exchange_pause(f->x, true);
 		net_timer_start(&f->timer, f->server->env.idle_ms);
@@ -241,7 +247,9 @@ static void h1_on_body(void *owner, struct bytes data)
 
 static void h1_flush(struct flow *f)
 {
-	if (f->state != FLOW_CLOSING && leg_flush(&f->leg) != ERR_OK)
+	if (f->state == FLOW_CLOSING)
+		return;
+	if (h1_chunks_flush(&f->h1.chunks, h1_chunk_sink_leg, f) != ERR_OK || leg_flush(&f->leg) != ERR_OK)
 		flow_reset(f);
 }
 
@@ -252,7 +260,7 @@ static void h1_on_end(void *owner, const struct http_fields *trailers)
 
 	if (f->state == FLOW_CLOSING)
 		return;
-	if (f->h1.chunked)
+	if (f->h1.chunked && h1_chunks_flush(&f->h1.chunks, h1_chunk_sink_leg, f) == ERR_OK)
 		h1_write_scratch(f, h1_write_last_chunk(&f->server->scratch, trailers));
 	h1_flush(f);
 	if (f->state == FLOW_CLOSING)

@@ -27,6 +27,7 @@ static void conn_free(struct upstream_conn *c)
 	struct upstream_pool *p = c->pool;
 
 	h1_body_release(&c->body);
+	h1_chunks_release(&c->chunks);
 	key_unref(p, c->key);
 	free(c);
 	observe_sub(p->spec.counters, OBSERVE_upstream_connections_open, 1);
@@ -313,6 +314,7 @@ struct upstream_conn *conn_new(struct upstream_pool *p, const struct upstream_ta
 	c->facts = (struct upstream_facts){ .resolve_us = -1, .connect_us = -1, .tls_us = -1 };
 	c->phase_us = time_mono_us();
 	c->state = CONN_RESOLVING;
+	h1_chunks_init(&c->chunks, true);
 	net_timer_init(&c->timer, p->spec.legs->net, conn_on_timer);
 	c->query = upstream_resolve(p->spec.resolver, name, AF_UNSPEC, conn_on_resolved, c);
 	if (!c->query) {

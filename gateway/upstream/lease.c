@@ -158,6 +158,13 @@ enum err upstream_send_head(struct upstream *u, const struct http_request *req)
 	return lease_write_scratch(c, h1_write_request(&c->pool->scratch, req));
 }
 
+static enum err lease_chunk_sink(void *owner, struct bytes out)
+{
+	struct upstream_conn *c = owner;
+
+	return leg_write(&c->leg, out);
+}
+
 enum err upstream_send_body(struct upstream *u, struct bytes data)
 {
 	struct upstream_conn *c = u->conn;
@@ -168,9 +175,7 @@ enum err upstream_send_body(struct upstream *u, struct bytes data)
 		return ERR_OK;
 	if (!c->chunked)
 		return leg_write(&c->leg, data);
-	TRY(lease_write_scratch(c, h1_write_chunk_head(&c->pool->scratch, data.n)));
-	TRY(leg_write(&c->leg, data));
-	return lease_write_scratch(c, h1_write_chunk_tail(&c->pool->scratch));
+	return h1_chunks_add(&c->chunks, data, lease_chunk_sink, c);
 }
 
 enum err upstream_send_end(struct upstream *u, const struct http_fields *trailers)
@@ -184,14 +189,17 @@ enum err upstream_send_end(struct upstream *u, const struct http_fields *trailer
 		leg_shutdown(&c->leg);
 	if (!c->chunked)
 		return ERR_OK;
+	TRY(h1_chunks_flush(&c->chunks, lease_chunk_sink, c));
 	return lease_write_scratch(c, h1_write_last_chunk(&c->pool->scratch, trailers));
 }
 
 void upstream_flush(struct upstream *u)
 {
+	struct upstream_conn *c = u->conn;
+
 	/* A failing socket is told by on_error. */
-	if (u->conn && leg_flush(&u->conn->leg) != ERR_OK)
-		leg_reset(&u->conn->leg);
+	if (c && (h1_chunks_flush(&c->chunks, lease_chunk_sink, c) != ERR_OK || leg_flush(&c->leg) != ERR_OK))
+		leg_reset(&c->leg);
 }
 
 bool upstream_full(const struct upstream *u)

@@ -51,6 +51,7 @@ struct upstream_conn {
 	/* HTTP/1.1 of the current exchange */
 	struct h1_scan scan;
 	struct h1_body body;
+	struct h1_chunks chunks;	/* of the request */
 	enum response_state response;
 	bool request_done;
 	bool keep;			/* both sides agree to keep the connection */

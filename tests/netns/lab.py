@@ -60,7 +60,7 @@ egress:
     - allow: {{ hosts: [api.test], paths: ["/private/**"], methods: [GET], name: private-read-only }}
     - deny: {{ hosts: [api.test], paths: ["/private/**", "/forbidden/**"] }}
     - allow: {{ hosts: [api.test, other.test, git.test, v6.test, "*.wild.test", plain.test], ports: [443, 8443, 80] }}
-    - allow: {{ hosts: [expired.test, wrongname.test, selfsigned.test, refused.test, nowhere.test, inside.test] }}
+    - allow: {{ hosts: [expired.test, wrongname.test, selfsigned.test, refused.test, nowhere.test, inside.test], ports: [443, 444] }}
     - passthrough: {{ hosts: [pinned.test] }}
     - allow: {{ addresses: [198.18.2.2/32], ports: [2525], protocol: tcp }}
 {extra}"""
@@ -164,8 +164,8 @@ class Lab:
             "tls": dict({n: "good" for n in good},
                         **{n + ".test": n for n in ("expired", "wrongname", "selfsigned")}),
             "dns": dict({n: [I4] for n in good + ("plain.test", "expired.test", "wrongname.test",
-                                                  "selfsigned.test", "denied.test")},
-                        **{"v6.test": [I6], "refused.test": ["198.18.2.1"], "inside.test": ["10.1.2.3"],
+                                                  "selfsigned.test", "denied.test", "refused.test")},
+                        **{"v6.test": [I6], "inside.test": ["10.1.2.3"],
                            "api.test": [I4, I6]}),
         }
         with open(self.path("names.json"), "w") as f:
@@ -201,6 +201,15 @@ class Lab:
     # --- running -------------------------------------------------------------------------------
     def path(self, name):
         return os.path.join(self.dir, name)
+
+    def put(self, name, text):
+        """A raw answer for the upstream's /raw?file=name."""
+        with open(self.path("raw-" + name), "wb") as f:
+            f.write(text.encode("latin-1"))
+
+    def sanitized(self):
+        with open(os.path.join(self.bin, "slapenir-gateway"), "rb") as f:
+            return b"__asan_init" in f.read()
 
     def spawn(self, ns, *argv, **kw):
         p = subprocess.Popen(["ip", "netns", "exec", ns] + [str(a) for a in argv], **kw)

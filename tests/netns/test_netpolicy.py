@@ -189,6 +189,9 @@ class World:
     def gw(self, *cmd, **kw):
         return inside(GATEWAY, *cmd, **kw).stdout
 
+    def gw_raw(self, *cmd):
+        return inside(GATEWAY, *cmd, ok=False)
+
     def state(self):
         """All of the kernel that netpolicy touches, without handles and counters."""
         def strip(o):
@@ -453,6 +456,30 @@ def test_many_sources(w):
     w.gw("nft", "delete", "element", *T, "agents4", "{ 10.3.7.0/25 }")
     p = w.np("check", expect=3, config=config)
     assert "10.3.7.0/25" in p.stdout and len(p.stdout.splitlines()) == 1, p.stdout
+    w.np("apply")
+    w.np("check")
+
+
+READ_ONLY = "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec \"$@\""
+
+
+def test_read_only_settings(w):
+    """As in a container that may not write /proc/sys."""
+    def np(verb, expect):
+        p = w.gw_raw("unshare", "-m", "sh", "-c", READ_ONLY, "sh", w.netpolicy, verb, "--config", w.config)
+        assert p.returncode == expect, (verb, p.returncode, p.stdout, p.stderr)
+        return p
+    np("apply", 0)
+    w.gw("sysctl", "-qw", "net.ipv4.conf.g0.accept_redirects=1")
+    assert "the rules hold without it" in np("apply", 0).stderr
+    assert "note: sysctl net/ipv4/conf/g0/accept_redirects" in np("check", 0).stderr
+    w.np("check", expect=3)
+    w.gw("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    assert "net/ipv4/ip_forward: /proc/sys is read-only" in np("apply", 1).stderr
+    assert "net/ipv4/ip_forward" in np("check", 3).stdout
+    # Taking the rules away would leave a router: they stay.
+    assert "kept" in np("remove", 1).stderr
+    assert "slapenir" in w.gw("nft", "list", "ruleset")
     w.np("apply")
     w.np("check")
 
@@ -728,6 +755,19 @@ def test_nothing_gets_past(w):
     w.np("apply")
 
 
+def test_each_layer_holds_alone(w):
+    with plain_service(socket.AF_INET, socket.SOCK_DGRAM, 5353) as service, w.sniffer() as s:
+        for chain in ("prerouting", "input"):
+            w.gw("nft", "flush", "chain", *T, chain)
+            w.gw("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+            with agent_socket(socket.AF_INET, socket.SOCK_DGRAM) as c:
+                c.sendto(b"x", (G4, 5353))
+            probe_everything(w)
+            assert not readable(service, QUIET), chain
+            assert not drain(s), chain
+            w.np("apply")
+
+
 def test_ping_is_not_answered(w):
     for address in (G4, FOREIGN4, G6):
         assert inside(AGENT, "ping", "-c", "1", "-W", "1", address, ok=False).returncode != 0
@@ -799,11 +839,13 @@ def test_route(w):
 TESTS = [
     test_render_needs_no_privilege, test_render_loads_in_nft, test_usage, test_wrong_config, test_no_privilege,
     test_apply_twice, test_render_is_what_apply_does, test_rule_of_others_in_the_way,
-    test_other_tables_are_left_alone, test_counters_are_no_drift, test_missing_interface, test_many_sources, test_remove,
+    test_other_tables_are_left_alone, test_counters_are_no_drift, test_missing_interface, test_many_sources,
+    test_read_only_settings, test_remove,
     test_tcp_is_captured, test_tcp_is_captured_under_strict_source_check, test_replacing_keeps_flows,
     test_gateway_services_are_out_of_reach, test_a_service_on_the_acceptors_port_gets_nothing,
     test_loopback_services_are_out_of_reach, test_dns_is_captured, test_quic_is_refused,
-    test_spoofed_sources_are_dropped, test_nothing_gets_past, test_ping_is_not_answered, test_a_dead_listener_drops,
+    test_spoofed_sources_are_dropped, test_nothing_gets_past,
+    test_each_layer_holds_alone, test_ping_is_not_answered, test_a_dead_listener_drops,
     test_gateway_itself_is_not_captured, test_neighbour_discovery_lives, test_route,
 ]
 

@@ -200,10 +200,10 @@ class Connection:
             self.send(status, b"status\n", extra)
 
     def do_raw(self, method, url, query, headers):
-        """The bytes of the query's `r`, sent as they are; then the connection ends."""
+        """The bytes of a file raw-NAME, sent as they are; then the connection ends."""
         self.whole_body(headers)
         pause = float(query.get("pause", 0))
-        data = query["r"].encode("latin-1")
+        data = open(os.path.join(DIR, "raw-" + query["file"]), "rb").read()
         if pause:
             for b in data:
                 self.sock.sendall(bytes([b]))
@@ -284,6 +284,12 @@ def serve_one(sock, peer, context, port):
     except (Gone, OSError, ValueError, KeyError):
         pass
     finally:
+        try:
+            if context:
+                sock.settimeout(1)
+                sock.unwrap()  # close_notify: an end that can be told from a cut
+        except (OSError, ValueError):
+            pass
         try:
             sock.close()
         except OSError:
