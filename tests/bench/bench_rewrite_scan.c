@@ -172,7 +172,7 @@ static void report(const char *what, size_t n, const char *kind, double value, c
 		printf("%s\n  {\"what\": \"%s\", \"tokens\": %zu, \"text\": \"%s\", \"value\": %.3f, \"unit\": \"%s\"}",
 		       results ? "," : "", what, n, kind, value, unit);
 	else
-		printf("%-12s %6zu  %-10s %9.3f %s\n", what, n, kind, value, unit);
+		printf("%-12s %6zu  %-14s %9.3f %s\n", what, n, kind, value, unit);
 	fflush(stdout);
 	results++;
 }
@@ -200,6 +200,24 @@ static void bench_texts(size_t n)
 	hs_free_scratch(h.scratch);
 	hs_free_database(h.db);
 #endif
+	rewrite_blob_free(blob, size);
+}
+
+/* A weak password among the tokens: the shortest pattern rules the stride. */
+static void bench_short(size_t n, struct bytes password)
+{
+	struct rewrite_pattern kept = patterns[n];
+	const struct rewrite_set *set;
+	char name[24];
+	size_t size;
+	void *blob;
+
+	patterns[n].text = password;
+	if (rewrite_set_build(patterns, n + 1, &blob, &size) != ERR_OK || !(set = rewrite_set_open(blob, size)))
+		die("rewrite_set_build failed");
+	patterns[n] = kept;
+	snprintf(name, sizeof(name), "json, 1 of %zu", password.n);
+	report("rewrite", n + 1, name, best_rate(run_rewrite, (void *)(uintptr_t)set), "GB/s");
 	rewrite_blob_free(blob, size);
 }
 
@@ -291,6 +309,10 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
 		bench_texts(sizes[i]);
 	gen_fill(GEN_JSON, text, text_n, tokens, 5);
+	bench_short(0, BYTES_LIT("hunter2-hunter2-hunter2-hunter2-"));
+	bench_short(50, BYTES_LIT("Tr0ub4d"));
+	bench_short(1000, BYTES_LIT("Tr0ub4d"));
+	bench_short(1000, BYTES_LIT("Tr0"));
 	report("memchr", 0, "json", best_rate(run_memchr, NULL), "GB/s");
 	report("memcpy", 0, "json", best_rate(run_memcpy, NULL), "GB/s");
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
