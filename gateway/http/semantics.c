@@ -187,8 +187,7 @@ bool http_host_split(struct bytes authority, struct bytes *host, unsigned *port)
 		if (n == authority.n)
 			return false;
 		*host = bytes_of(authority.p + 1, n - 1);
-		if (bytes_index(*host, ':') == host->n || bytes_index(*host, '%') != host->n ||
-		    !addr_parse_ip(&a, *host))
+		if (bytes_index(*host, ':') == host->n || !addr_parse_ip(&a, *host))
 			return false;
 		rest = bytes_from(authority, n + 1);
 	} else {

@@ -222,6 +222,8 @@ static const struct vector refused[] = {
 	BAD("5\r\nhello!\r\n0\r\n\r\n"),
 	BAD("5\r\nhell\r\n0\r\n\r\n"),
 	BAD("5\r\nhelloXX0\r\n\r\n"),
+	BAD("5\r\nhelloX\n0\r\n\r\n"),
+	BAD("5\r\nhello\n\n0\r\n\r\n"),
 	BAD("5\r\nhello\r\n\r\n0\r\n\r\n"),
 	/* trailers */
 	BAD("0\r\n\n"),

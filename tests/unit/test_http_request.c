@@ -123,6 +123,9 @@ static void keeps_its_limits(void **state)
 	check_filled(x, 'a', limits.header_bytes - fixed, "\r\n\r\n", ERR_OK);
 	check_filled(x, 'a', limits.header_bytes - fixed + 1, "\r\n\r\n",
 		     ERR_HTTP_HEADER_TOO_LARGE);
+	check_filled(x, 'a', limits.header_bytes - sizeof(x), "", ERR_AGAIN);
+	check_filled(x, 'a', limits.header_bytes - sizeof(x) + 1, "",
+		     ERR_HTTP_HEADER_TOO_LARGE);
 	check_filled(x, 'a', limits.header_bytes + 100, "", ERR_HTTP_HEADER_TOO_LARGE);
 	check_filled(x, 'a', limits.header_bytes - fixed, "\r\n", ERR_AGAIN);
 }
