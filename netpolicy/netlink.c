@@ -71,6 +71,16 @@ void np_nl_detail(struct np_nl *nl, const struct nlmsghdr *nlh)
 			snprintf(nl->detail, sizeof(nl->detail), "%s", mnl_attr_get_str(attr));
 }
 
+/* A dump that broke off says so in its last message. */
+static int dump_end(const struct nlmsghdr *nlh)
+{
+	int code = 0;
+
+	if (mnl_nlmsg_get_payload_len(nlh) >= sizeof(code))
+		memcpy(&code, mnl_nlmsg_get_payload(nlh), sizeof(code));
+	return code < 0 ? code : 0;
+}
+
 /* Takes what stands in the receive buffer. 1: more to come; 0: done; negative: an errno. */
 static int answers_take(struct np_nl *nl, size_t n, mnl_cb_t each, void *arg)
 {
@@ -91,7 +101,7 @@ static int answers_take(struct np_nl *nl, size_t n, mnl_cb_t each, void *arg)
 			return error->error;
 		}
 		if (nlh->nlmsg_type == NLMSG_DONE)
-			return 0;
+			return dump_end(nlh);
 		if (nlh->nlmsg_type >= NLMSG_MIN_TYPE && each && each(nlh, arg) < MNL_CB_OK)
 			return errno ? -errno : -EBADMSG;
 	}

@@ -96,6 +96,7 @@ struct np_sysctl {
 	const char *value;		/* static */
 	const char *why;		/* static */
 	bool optional;			/* not on every kernel */
+	bool covered;			/* the rules hold without it; where it cannot be set, a note will do */
 };
 
 struct np_plan {

@@ -227,6 +227,9 @@ static void batch_answer(struct batch *b, const struct nlmsghdr *nlh, size_t *le
 	}
 	b->nl->detail[0] = '\0';
 	np_nl_detail(b->nl, nlh);
+	if (error->error == -ENOENT && entry && strncmp(entry->object, "nft rule", 8) == 0 && !b->nl->detail[0])
+		snprintf(b->nl->detail, sizeof(b->nl->detail),
+			 "the kernel has no such expression (nft_tproxy, nft_fib_inet, nft_reject_inet)");
 	b->code = -error->error;
 	np_report_errno(b->report, entry ? entry->object : "nftables transaction", b->code, b->nl->detail);
 	/* The kernel has undone everything; the acks that are still to come say nothing any more. */

@@ -45,34 +45,37 @@ struct sysctl_row {
 	const char *path;	/* `%` stands for each agent interface */
 	const char *value;
 	const char *why;
-	bool optional;
+	unsigned flags;
 };
 
+#define OPTIONAL 1u	/* not on every kernel */
+#define COVERED 2u	/* the rules drop what it is about; a container cannot always set it */
+
 static const struct sysctl_row plan_sysctls[] = {
-	{ "net/ipv4/ip_forward", "0", "nothing is routed past the gateway", false },
-	{ "net/ipv6/conf/all/forwarding", "0", "nothing is routed past the gateway", true },
-	{ "net/ipv4/conf/*/forwarding", "0", "not by one interface either", false },
-	{ "net/ipv6/conf/*/forwarding", "0", "not by one interface either", true },
-	{ "net/ipv6/conf/*/force_forwarding", "0", "not by one interface either", true },
-	{ "net/ipv4/conf/all/bc_forwarding", "0", "directed broadcasts do not pass either", true },
-	{ "net/ipv4/conf/all/route_localnet", "0", "loopback services stay out of reach", false },
-	{ "net/ipv4/conf/%/route_localnet", "0", "loopback services stay out of reach", false },
-	{ "net/ipv4/conf/all/accept_source_route", "0", "an agent does not choose the path", false },
-	{ "net/ipv4/conf/%/accept_source_route", "0", "an agent does not choose the path", false },
-	{ "net/ipv6/conf/%/accept_source_route", "0", "an agent does not choose the path", true },
-	{ "net/ipv4/conf/all/accept_redirects", "0", "an agent does not teach routes", false },
-	{ "net/ipv4/conf/%/accept_redirects", "0", "an agent does not teach routes", false },
-	{ "net/ipv6/conf/%/accept_redirects", "0", "an agent does not teach routes", true },
-	{ "net/ipv6/conf/%/accept_ra", "0", "an agent does not become the gateway's router", true },
-	{ "net/ipv4/conf/all/send_redirects", "0", "no other way is offered to agents", false },
-	{ "net/ipv4/conf/%/send_redirects", "0", "no other way is offered to agents", false },
+	{ "net/ipv4/ip_forward", "0", "nothing is routed past the gateway", 0 },
+	{ "net/ipv6/conf/all/forwarding", "0", "nothing is routed past the gateway", OPTIONAL },
+	{ "net/ipv4/conf/*/forwarding", "0", "not by one interface either", 0 },
+	{ "net/ipv6/conf/*/forwarding", "0", "not by one interface either", OPTIONAL },
+	{ "net/ipv6/conf/*/force_forwarding", "0", "not by one interface either", OPTIONAL },
+	{ "net/ipv4/conf/all/bc_forwarding", "0", "directed broadcasts do not pass either", OPTIONAL | COVERED },
+	{ "net/ipv4/conf/all/route_localnet", "0", "loopback services stay out of reach", 0 },
+	{ "net/ipv4/conf/%/route_localnet", "0", "loopback services stay out of reach", 0 },
+	{ "net/ipv4/conf/all/accept_source_route", "0", "an agent does not choose the path", 0 },
+	{ "net/ipv4/conf/%/accept_source_route", "0", "an agent does not choose the path", COVERED },
+	{ "net/ipv6/conf/%/accept_source_route", "0", "an agent does not choose the path", OPTIONAL | COVERED },
+	{ "net/ipv4/conf/all/accept_redirects", "0", "an agent does not teach routes", COVERED },
+	{ "net/ipv4/conf/%/accept_redirects", "0", "an agent does not teach routes", COVERED },
+	{ "net/ipv6/conf/%/accept_redirects", "0", "an agent does not teach routes", OPTIONAL | COVERED },
+	{ "net/ipv6/conf/%/accept_ra", "0", "an agent does not become the gateway's router", OPTIONAL | COVERED },
+	{ "net/ipv4/conf/all/send_redirects", "0", "no other way is offered to agents", COVERED },
+	{ "net/ipv4/conf/%/send_redirects", "0", "no other way is offered to agents", COVERED },
 	{ "net/ipv4/conf/all/src_valid_mark", "0",
-	  "else the source check looks up the mark's table and drops captured packets", false },
+	  "else the source check looks up the mark's table and drops captured packets", 0 },
 	{ "net/ipv4/conf/%/src_valid_mark", "0",
-	  "else the source check looks up the mark's table and drops captured packets", false },
-	{ "net/ipv4/fwmark_reflect", "0", "else answers carry the mark and loop back to lo", false },
-	{ "net/ipv6/fwmark_reflect", "0", "else answers carry the mark and loop back to lo", true },
-	{ "net/ipv4/tcp_fwmark_accept", "0", "else accepted flows carry the mark and loop back to lo", false },
+	  "else the source check looks up the mark's table and drops captured packets", 0 },
+	{ "net/ipv4/fwmark_reflect", "0", "else answers carry the mark and loop back to lo", 0 },
+	{ "net/ipv6/fwmark_reflect", "0", "else answers carry the mark and loop back to lo", OPTIONAL },
+	{ "net/ipv4/tcp_fwmark_accept", "0", "else accepted flows carry the mark and loop back to lo", 0 },
 };
 
 static bool interface_name_ok(const char *name)
@@ -169,7 +172,8 @@ static void sysctl_add(struct np_plan *plan, const struct sysctl_row *row, const
 	s->value = row->value;
 	s->why = row->why;
 	/* Whether the interface is there is told once, not by each of its settings. */
-	s->optional = row->optional || mark;
+	s->optional = (row->flags & OPTIONAL) || mark;
+	s->covered = row->flags & COVERED;
 }
 
 static enum err sysctls_build(struct np_plan *plan)

@@ -4,7 +4,7 @@
  * {"table":{family,name},"sets":[{name,type,interval,elements[]}],
  *  "chains":[{name,hook,priority,policy,rules:[{"rule","why"}]}],
  *  "ip_rules":[{family,pref,fwmark,table}],"routes":[{family,type,destination,device,table}],
- *  "sysctls":[{path,value,why,optional}]}
+ *  "sysctls":[{path,value,why,optional,covered}]}
  */
 #include <netinet/in.h>
 #include <linux/netfilter.h>
@@ -102,7 +102,8 @@ static enum err json_sysctls(const struct np_plan *plan, struct buf *out)
 		TRY(pair(out, "value", s->value));
 		TRY(buf_append_str(out, ","));
 		TRY(pair(out, "why", s->why));
-		TRY(buf_printf(out, ",\"optional\":%s}", s->optional ? "true" : "false"));
+		TRY(buf_printf(out, ",\"optional\":%s,\"covered\":%s}", s->optional ? "true" : "false",
+			       s->covered ? "true" : "false"));
 	}
 	return buf_append_str(out, "]");
 }

@@ -1,8 +1,9 @@
 /*
  * sysctl.c - kernel settings below /proc/sys: written only where they differ
  *
- * A `*` in a path stands for every interface there is right now. Containers often see /proc/sys read-only; where the
- * value is right already that is no obstacle, where it is wrong it is a failure that says so.
+ * A `*` in a path stands for every interface there is right now. Containers often see /proc/sys read-only: where the
+ * value is right already that is no obstacle; where it is wrong it is a failure that says so, or a note if the rules
+ * drop what the setting is about anyway.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -62,6 +63,21 @@ static bool may_be_absent(const struct np_sysctl *s, int code)
 	return code == ENOENT && s->optional;
 }
 
+/* Wrong, and nobody here can set it right. */
+static void read_only(const struct np_sysctl *s, const char *path, const char *value, struct np_report *report)
+{
+	char object[160];
+
+	np_report_add(report, s->covered ? NP_NOTE : NP_FAILURE, object_name(path, object), "",
+		      "/proc/sys is read-only here and the value is %s, not %s%s", value, s->value,
+		      s->covered ? "; the rules hold without it" : "");
+}
+
+static bool is_read_only(const char *path)
+{
+	return access(path, W_OK) < 0 && errno == EROFS;
+}
+
 static void one_apply(const struct np_sysctl *s, const char *path, struct np_report *report)
 {
 	char value[64], object[160], detail[96];
@@ -78,8 +94,7 @@ static void one_apply(const struct np_sysctl *s, const char *path, struct np_rep
 		np_report_add(report, NP_FAILURE, object_name(path, object), "",
 			      "not there (does the interface exist?)");
 	else if (code == EROFS)
-		np_report_add(report, NP_FAILURE, object_name(path, object), "",
-			      "/proc/sys is read-only here and the value is %s, not %s", value, s->value);
+		read_only(s, path, value, report);
 	else
 		np_report_errno(report, object_name(path, object), code, detail);
 }
@@ -96,6 +111,8 @@ static void one_check(const struct np_sysctl *s, const char *path, struct np_rep
 		np_report_add(report, NP_DRIFT, object, s->value, "nothing (does the interface exist?)");
 	else if (code)
 		np_report_errno(report, object, code, "");
+	else if (strcmp(value, s->value) != 0 && s->covered && is_read_only(path))
+		read_only(s, path, value, report);
 	else if (strcmp(value, s->value) != 0)
 		np_report_add(report, NP_DRIFT, object, s->value, "%s (%s)", value, s->why);
 }

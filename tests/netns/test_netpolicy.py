@@ -484,6 +484,21 @@ def test_read_only_settings(w):
     w.np("check")
 
 
+def test_without_ipv6(w):
+    w.gw("sysctl", "-qw", "net.ipv6.conf.lo.disable_ipv6=1")
+    try:
+        assert "note: IPv6" in w.np("apply").stderr
+        w.np("check")
+        assert captured(w, FOREIGN4, 443) == (A4, (FOREIGN4, 443))
+        with acceptor(socket.AF_INET6):
+            assert outcome(FOREIGN6, 443) == "silence"
+    finally:
+        w.gw("sysctl", "-qw", "net.ipv6.conf.lo.disable_ipv6=0")
+    assert "route (IPv6)" in w.np("check", expect=3).stdout
+    w.np("apply")
+    w.np("check")
+
+
 def test_remove(w):
     w.gw("sysctl", "-qw", "net.ipv4.ip_forward=1")
     for _ in range(2):
@@ -840,7 +855,7 @@ TESTS = [
     test_render_needs_no_privilege, test_render_loads_in_nft, test_usage, test_wrong_config, test_no_privilege,
     test_apply_twice, test_render_is_what_apply_does, test_rule_of_others_in_the_way,
     test_other_tables_are_left_alone, test_counters_are_no_drift, test_missing_interface, test_many_sources,
-    test_read_only_settings, test_remove,
+    test_read_only_settings, test_without_ipv6, test_remove,
     test_tcp_is_captured, test_tcp_is_captured_under_strict_source_check, test_replacing_keeps_flows,
     test_gateway_services_are_out_of_reach, test_a_service_on_the_acceptors_port_gets_nothing,
     test_loopback_services_are_out_of_reach, test_dns_is_captured, test_quic_is_refused,
