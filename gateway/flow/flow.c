@@ -318,8 +318,13 @@ void flow_server_drain(struct flow_server *s)
 		struct flow *f = container_of(l, struct flow, link);
 
 		f->h1.keep_alive = false;
-		if (f->state == FLOW_HEAD && !f->h1.head_begun)
+		if (f->state != FLOW_HEAD || f->h1.head_begun)
+			continue;
+		/* A connection that has just been opened gets its first request answered. */
+		if (f->h1.served)
 			flow_close(f);
+		else
+			net_timer_start(&f->timer, FLOW_FIRST_MS);
 	}
 }
 
