@@ -4,10 +4,15 @@
  * The master keeps a copy of each, so connections that wait in a queue outlive a worker that crashed: its
  * replacement takes them. When the master dies no copy is left and the kernel drops what arrives (decision 10).
  * A machine without IPv6 is served without.
+ *
+ * A reload closes listeners whose queues may hold connections. With net.ipv4.tcp_migrate_req (Linux 5.14) the
+ * kernel moves those to another listener of the same port, so that none is lost; it is switched on here, for
+ * this network namespace, where that is possible.
  */
 #include "gateway/process/master_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "gateway/net/net.h"
@@ -26,6 +31,18 @@ void listeners_close(int fds[CHANNEL_FDS_MAX])
 		if (fds[i] >= 0)
 			close(fds[i]);
 	listeners_none(fds);
+}
+
+void listeners_prepare(void)
+{
+	int fd = open("/proc/sys/net/ipv4/tcp_migrate_req", O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write(fd, "1\n", 2) == 2;
+
+	if (!ok)
+		LOG_EVENT(LOG_LEVEL_DEBUG, "listen.no_migration",
+			  KV("meaning", "a reload may reset connections that are being opened"));
+	if (fd >= 0)
+		close(fd);
 }
 
 static enum err open_family(const struct config *cfg, int family, int fds[3], const char **what)

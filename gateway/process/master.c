@@ -321,6 +321,7 @@ static enum err master_open(struct master *m, const struct config *cfg)
 	m->admin.snapshot = master_snapshot;
 	m->admin.owner = m;
 	TRY(master_open_signals(m));
+	listeners_prepare();
 	return sandbox_master();
 }
 

@@ -60,6 +60,8 @@ struct master {
 
 /* ---- listeners.c --------------------------------------------------------------------------------------------- */
 
+/* Once, before any is opened. */
+void listeners_prepare(void);
 void listeners_none(int fds[CHANNEL_FDS_MAX]);
 enum err listeners_open(const struct config *cfg, int fds[CHANNEL_FDS_MAX]) WARN_UNUSED;
 void listeners_close(int fds[CHANNEL_FDS_MAX]);

@@ -118,10 +118,16 @@ void sandbox_begin(enum process_role role)
 	(void)setrlimit(RLIMIT_CORE, &none);
 	if (!SANDBOX_SANITIZED)
 		(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	if (role == PROCESS_MASTER)
+	if (role == PROCESS_MASTER) {
 		raise_files();
-	else
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		return;
+	}
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	/* A terminal or service manager signals the whole group; the master alone decides what it means. */
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
 }
 
 enum err sandbox_master(void)

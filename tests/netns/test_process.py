@@ -396,7 +396,7 @@ def test_check(lab):
     code, out = check(CONFIG)
     assert code == 0 and "1 secrets have values" in out and "can sign" in out, out
     rows = [
-        (CONFIG + "bogus: 1\n", {}, {}, "check.yaml:%d:1" % CONFIG.count("\n")),
+        (CONFIG + "bogus: 1\n", {}, {}, "check.yaml:%d:1" % (CONFIG.count("\n") + 1)),
         (CONFIG, {}, {"mtls": "required"}, "slapenir-link"),
         (CONFIG, {"TEST_KEY": ""}, {}, "value is empty"),
         (CONFIG, {"TEST_KEY": CANARY + "\r\nx: y"}, {}, "control character"),
@@ -588,7 +588,7 @@ def test_wrong_reload_changes_nothing(lab):
     gw.write(more="bogus: 1\n")
     gw.signal(signal.SIGHUP)
     failed(1)
-    assert "bogus" in gw.log() and "slapenir.yaml:%d:1" % CONFIG.count("\n") in gw.log(), gw.log()
+    assert "bogus" in gw.log() and "slapenir.yaml:%d:1" % (CONFIG.count("\n") + 1) in gw.log(), gw.log()
     gw.write(mtls="required")
     gw.signal(signal.SIGHUP)
     failed(2)
