@@ -76,9 +76,10 @@ static void note_alert(struct tls_engine *e, int code)
 	if (code == FATAL_ERROR && wolfSSL_get_alert_history(e->ssl, &history) == WOLFSSL_SUCCESS &&
 	    history.last_rx.level >= 0)
 		e->alert = alert_text(history.last_rx.code);
-	else if (e->record.have == sizeof(e->record.head) && e->record.left == 0 &&
-		 e->record.head[0] == RECORD_ALERT && e->state == ENGINE_HANDSHAKE)
-		e->alert = alert_text(e->record.head[4] == 2 ? e->record.last : -1);
+	else if (e->record.have == sizeof(e->record.head) && e->state == ENGINE_HANDSHAKE &&
+		 e->record.head[0] == RECORD_ALERT)
+		e->alert = alert_text(e->record.head[4] == 2 && !e->record.left ? e->record.last :
+										  -1);
 }
 
 /* ---- callbacks ------------------------------------------------------------------------------------------------ */
