@@ -16,8 +16,8 @@
 #include "gateway/process/process.h"
 
 #define LEAVES_MAX 4096
-#define IDLE_PER_TARGET 8
-#define IDLE_TOTAL 256
+#define IDLE_PER_TARGET 128	/* warm upstream connections to one target: as many as it is asked for at once */
+#define IDLE_TOTAL 512
 #define RESOLVE_TRY_MS 2000
 #define DRAIN_ABORT_MS 1000		/* from cutting the last flows to ending without them */
 
