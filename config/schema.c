@@ -76,7 +76,7 @@ static const struct schema_map map_limits = MAP_OF(keys_limits, struct config_ga
 
 static const struct schema_key keys_gateway[] = {
 	{ "workers", VALUE_UINT, AT(config_gateway, workers), "auto",
-	  "worker processes; `auto`: one per CPU the process may use", 1, 256, .special = "auto" },
+	  "worker processes; `auto`: one per CPU the process may use", 1, 64, .special = "auto" },
 	{ "agent_interfaces", VALUE_LIST, AT(config_gateway, agent_interfaces), "[eth0]",
 	  "interfaces behind which the agents are", 1, 64, .item = VALUE_INTERFACE },
 	{ "user", VALUE_NAME, AT(config_gateway, user), NULL,

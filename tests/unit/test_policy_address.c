@@ -100,7 +100,8 @@ static const struct {
 	{ "2001:db8::1", false },
 	{ "2001:db7:ffff::1", true },
 	{ "2001:db9::1", true },
-	{ "2002:808:808::1", false },
+	/* 6to4, opened for 8.8/16; 8.8.4.4 inside is the gateway's own */
+	{ "2002:808:808::1", true }, { "2002:808:404::1", false }, { "2002:909:909::1", false },
 	{ "2003::1", true },
 	{ "2620:4f:8000::1", false },
 	{ "2620:4f:8001::1", true },
@@ -121,14 +122,15 @@ static const struct {
 
 static struct policy *address_policy(void)
 {
-	struct cidr special[3];
+	struct cidr special[4];
 	struct addr own[3];
-	struct policy_spec spec = { .allow_special = special, .n_allow_special = 3,
+	struct policy_spec spec = { .allow_special = special, .n_allow_special = 4,
 				    .own_addresses = own, .n_own_addresses = 3 };
 
 	assert_true(cidr_parse(&special[0], BYTES_LIT("10.20.0.0/16")));
 	assert_true(cidr_parse(&special[1], BYTES_LIT("fd00:20::/32")));
 	assert_true(cidr_parse(&special[2], BYTES_LIT("224.0.0.0/4")));
+	assert_true(cidr_parse(&special[3], BYTES_LIT("2002:808::/32")));
 	assert_true(addr_parse_ip(&own[0], BYTES_LIT("10.20.0.1")));
 	assert_true(addr_parse_ip(&own[1], BYTES_LIT("8.8.4.4")));
 	assert_true(addr_parse_ip(&own[2], BYTES_LIT("2600::1")));
