@@ -154,7 +154,7 @@ static void edge_add(struct builder *b, uint32_t place, uint8_t byte, uint32_t p
 static enum err add_edges(struct builder *b)
 {
 	struct set_pattern *pats = (void *)b->section[SECTION_PATTERNS].data;
-	uint8_t bits = log2_at_least((uint64_t)b->head.n * 2);
+	uint8_t bits = log2_at_least((uint64_t)b->head.n * 4);
 	uint32_t *lcp, *parent;
 	void *out;
 

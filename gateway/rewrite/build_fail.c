@@ -37,7 +37,7 @@ struct maker {
 	struct vec copied;	/* uint32_t for each item: its link */
 };
 
-static struct node *node_at(struct maker *m, struct set_state s)
+static struct node *node_at(struct maker *m, struct set_node s)
 {
 	return (struct node *)(void *)m->nodes.data + m->pats[s.pattern].place + s.depth;
 }
@@ -52,7 +52,7 @@ static uint32_t chain_count(struct maker *m, uint32_t chain)
 	return chain ? link_at(m, chain)->count : 0;
 }
 
-static bool step(const struct maker *m, struct set_state *s, uint8_t byte)
+static bool step(const struct maker *m, struct set_node *s, uint8_t byte)
 {
 	const struct set_pattern *p = &m->pats[s->pattern];
 	uint32_t to;
@@ -66,7 +66,7 @@ static bool step(const struct maker *m, struct set_state *s, uint8_t byte)
 	to = edge_find(m->edges, m->b->head.edge_shift, p->place + s->depth, byte);
 	if (to == SET_NONE)
 		return false;
-	*s = (struct set_state){ to, s->depth + 1 };
+	*s = (struct set_node){ to, s->depth + 1 };
 	return true;
 }
 
@@ -111,7 +111,7 @@ static enum err chain_append(struct maker *m, uint32_t *chain, uint32_t other, u
 /* fail() of the node at `depth` of pattern j, from that of its parent. */
 static enum err make_node(struct maker *m, uint32_t j, uint32_t depth)
 {
-	struct set_state u = { j, depth }, up = { j, depth - 1 }, v = { 0, 0 };
+	struct set_node u = { j, depth }, up = { j, depth - 1 }, v = { 0, 0 };
 	uint8_t byte = m->texts[m->pats[j].place + depth - 1];
 	uint32_t chain = 0;
 	struct node *n;
@@ -124,11 +124,11 @@ static enum err make_node(struct maker *m, uint32_t j, uint32_t depth)
 		return ERR_OK;		/* one byte, settled: the root */
 	if (up.depth != m->pats[up.pattern].length) {
 		n = node_at(m, up);
-		v = (struct set_state){ n->pattern, n->depth };
+		v = (struct set_node){ n->pattern, n->depth };
 		chain = n->chain;
 	}
 	while (!step(m, &v, byte)) {
-		uint32_t at = depth - 1 - v.depth, pending = pattern_pending(m->pats, v);
+		uint32_t at = depth - 1 - v.depth, pending = pattern_pending(m->pats, v.pattern, v.depth);
 
 		if (v.depth == 0)
 			break;
@@ -136,11 +136,11 @@ static enum err make_node(struct maker *m, uint32_t j, uint32_t depth)
 			TRY(chain_add(m, &chain, at, pending - 1));
 		n = node_at(m, v);
 		TRY(chain_append(m, &chain, n->chain, at));
-		v = (struct set_state){ n->pattern, n->depth };
+		v = (struct set_node){ n->pattern, n->depth };
 	}
 	if (v.depth && v.depth == m->pats[v.pattern].length && !m->pats[v.pattern].has_child) {
 		TRY(chain_add(m, &chain, depth - v.depth, v.pattern));
-		v = (struct set_state){ 0, 0 };
+		v = (struct set_node){ 0, 0 };
 	}
 	*node_at(m, u) = (struct node){ .pattern = v.pattern, .depth = (uint16_t)v.depth, .chain = chain };
 	return ERR_OK;
@@ -231,7 +231,7 @@ static enum err copy_pattern(struct maker *m, uint32_t j)
 	struct set_fail *f;
 
 	for (uint32_t depth = m->pats[j].length; --depth > m->lcp[j];) {
-		struct node *n = node_at(m, (struct set_state){ j, depth });
+		struct node *n = node_at(m, (struct set_node){ j, depth });
 		uint32_t place = m->pats[j].place + depth, items;
 		void *out;
 

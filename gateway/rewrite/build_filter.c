@@ -77,7 +77,7 @@ static enum err add_jumps(struct builder *b)
 	struct rewrite_set *head = &b->head;
 	const struct set_pattern *pats = (const void *)b->section[SECTION_PATTERNS].data;
 	const uint32_t *lcp = (const void *)b->lcp.data;
-	uint8_t bits = table_bits((uint64_t)head->n * 2, 1, 32);
+	uint8_t bits = table_bits((uint64_t)head->n * 4, 2, 32);
 	uint64_t mask = (UINT64_C(1) << bits) - 1;
 	struct set_jump *jumps;
 	void *out;

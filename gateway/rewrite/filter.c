@@ -75,27 +75,6 @@ size_t filter_skip(const struct rewrite_set *set, struct bytes in, size_t t)
 	return skip_samples(set, in, t, 8);
 }
 
-bool filter_jump(const struct rewrite_set *set, struct bytes in, size_t p, struct set_state *at)
-{
-	const struct set_jump *jumps = set_section(set, SECTION_JUMPS);
-	const uint8_t *texts = set_texts(set);
-	const unsigned w = set->prefix;
-	uint64_t mask = (UINT64_C(1) << (64 - set->jump_shift)) - 1;
-	struct window window = window_at(in, p, w);
-	uint64_t hash = hash_window(window);
-
-	for (uint64_t i = hash >> set->jump_shift; jumps[i].pattern != 0; i = (i + 1) & mask) {
-		/* The texts are padded: a load past a text's end stays among them. */
-		struct window known = window_at(bytes_of(texts + jumps[i].place, SET_TEXT_PAD), 0, w);
-
-		if (known.first != window.first || known.last != window.last)
-			continue;
-		*at = (struct set_state){ jumps[i].pattern - 1, w };
-		return true;
-	}
-	return false;
-}
-
 /* The node after the one byte at p. */
 static inline bool enter(const struct rewrite_set *set, struct bytes in, size_t p, struct set_state *at)
 {
@@ -105,8 +84,10 @@ static inline bool enter(const struct rewrite_set *set, struct bytes in, size_t 
 		return false;
 	if (set_texts(set)[0] != in.p[p])
 		pattern = edge_find(set_section(set, SECTION_EDGES), set->edge_shift, 0, in.p[p]);
-	*at = (struct set_state){ pattern, 1 };
-	return pattern != SET_NONE;
+	if (pattern == SET_NONE)
+		return false;
+	*at = state_at(set, pattern, 1);
+	return true;
 }
 
 /* The sample at t hit: tries the beginnings it can belong to, the leftmost first. Returns where to read on, 0: none. */
@@ -146,12 +127,12 @@ size_t filter_find(const struct rewrite_set *set, struct bytes in, size_t i, boo
 		if (next)
 			return next;
 	}
-	*at = (struct set_state){ 0, 0 };
+	*at = SET_ROOT;
 	if (whole)
 		return in.n;
 	for (size_t p = t - (stride - 1); p < in.n; p++)
 		if (enter(set, in, p, at))
 			return p + 1;
-	*at = (struct set_state){ 0, 0 };
+	*at = SET_ROOT;
 	return in.n;
 }

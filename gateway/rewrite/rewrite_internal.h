@@ -106,11 +106,20 @@ struct rewrite_set {
 	uint8_t first[256];	/* does a pattern begin with this byte? */
 };
 
-/* A place in the trie; depth 0 is the root, whatever the pattern. */
+/* A node of the trie. */
+struct set_node {
+	uint32_t pattern;
+	uint32_t depth;		/* 0: the root, whatever the pattern */
+};
+
+/* The same while scanning, with the place of the pattern's text beside it: one load less where it counts. */
 struct set_state {
 	uint32_t pattern;
 	uint32_t depth;
+	uint32_t start;
 };
+
+#define SET_ROOT ((struct set_state){ 0, 0, 0 })
 
 static inline const void *set_section(const struct rewrite_set *set, enum set_section which)
 {
@@ -209,19 +218,45 @@ static inline uint32_t edge_find(const struct set_edge *edges, unsigned shift, u
 }
 
 /* The longest pattern that a node's path begins with, + 1; 0: none. */
-static inline uint32_t pattern_pending(const struct set_pattern *pats, struct set_state at)
+static inline uint32_t pattern_pending(const struct set_pattern *pats, uint32_t pattern, uint32_t depth)
 {
-	const struct set_pattern *p = &pats[at.pattern];
-
-	if (at.depth == 0)
+	if (depth == 0)
 		return 0;
-	return at.depth == p->length ? at.pattern + 1 : p->within;
+	return depth == pats[pattern].length ? pattern + 1 : pats[pattern].within;
+}
+
+static inline struct set_state state_at(const struct rewrite_set *set, uint32_t pattern, uint32_t depth)
+{
+	if (depth == 0)
+		return SET_ROOT;
+	return (struct set_state){ pattern, depth, set_patterns(set)[pattern].place };
+}
+
+/* Does a path begin with the W bytes at p, which are all inside `in`? If so *at is its node at depth W. */
+static inline bool filter_jump(const struct rewrite_set *set, struct bytes in, size_t p,
+			       struct set_state *at)
+{
+	const struct set_jump *jumps = set_section(set, SECTION_JUMPS);
+	const uint8_t *texts = set_texts(set);
+	const unsigned w = set->prefix;
+	uint64_t mask = (UINT64_C(1) << (64 - set->jump_shift)) - 1;
+	struct window window = window_at(in, p, w);
+	uint64_t hash = hash_window(window);
+
+	for (uint64_t i = hash >> set->jump_shift; jumps[i].pattern != 0; i = (i + 1) & mask) {
+		/* The texts are padded: a load past a text's end stays among them. */
+		struct window known = window_at(bytes_of(texts + jumps[i].place, SET_TEXT_PAD), 0, w);
+
+		if (known.first != window.first || known.last != window.last)
+			continue;
+		*at = (struct set_state){ jumps[i].pattern - 1, w, jumps[i].place };
+		return true;
+	}
+	return false;
 }
 
 /* filter.c: the first sample at or after t that may be in a pattern; none is if its gram ends after in. */
 size_t filter_skip(const struct rewrite_set *set, struct bytes in, size_t t);
-/* Does a path begin with the W bytes at p, which are all inside `in`? If so *at is its node at depth W. */
-bool filter_jump(const struct rewrite_set *set, struct bytes in, size_t p, struct set_state *at);
 /* The next place at or after `i` where a path begins; returns where to go on reading and sets *at there, or
  * in.n with *at at the root. With `whole`, nothing follows `in`. */
 size_t filter_find(const struct rewrite_set *set, struct bytes in, size_t i, bool whole, struct set_state *at);

@@ -73,11 +73,11 @@ static const struct set_fail *fail_of(const struct rewrite_set *set, uint32_t pl
 static enum err fail(struct scan *sc, ptrdiff_t end, struct set_state *at)
 {
 	const struct set_pattern *pats = set_patterns(sc->set);
-	const struct set_fail *f = fail_of(sc->set, pats[at->pattern].place + at->depth);
+	const struct set_fail *f = fail_of(sc->set, at->start + at->depth);
 	ptrdiff_t start = end - (ptrdiff_t)at->depth;
-	uint32_t pending = pattern_pending(pats, *at);
+	uint32_t pending = pattern_pending(pats, at->pattern, at->depth);
 
-	*at = (struct set_state){ 0, 0 };
+	*at = SET_ROOT;
 	if (pending)
 		TRY(settle(sc, start, pending - 1));
 	if (!f)
@@ -88,7 +88,7 @@ static enum err fail(struct scan *sc, ptrdiff_t end, struct set_state *at)
 		for (uint32_t i = 0; i < f->n_items; i++)
 			TRY(settle(sc, start + (ptrdiff_t)items[f->items + i].at, items[f->items + i].pattern));
 	}
-	*at = (struct set_state){ f->pattern, f->depth };
+	*at = state_at(sc->set, f->pattern, f->depth);
 	return ERR_OK;
 }
 
@@ -141,25 +141,29 @@ static enum err walk(struct scan *sc, size_t *i, struct set_state *at)
 
 	for (;;) {
 		const struct set_pattern *p = &pats[at->pattern];
-		uint32_t place = p->place + at->depth, to = SET_NONE;
+		uint32_t place = at->start + at->depth, to = SET_NONE;
 		size_t run = common_length(bytes_from(sc->in, *i), texts + place, p->length - at->depth);
+		const struct set_mark *mark = set_mark(sc->set, place += (uint32_t)run);
 
 		*i += run;
 		at->depth += (uint32_t)run;
-		place += (uint32_t)run;
 		if (at->depth == p->length && !p->has_child) {
 			uint32_t pattern = at->pattern;
 
-			*at = (struct set_state){ 0, 0 };
+			*at = SET_ROOT;
 			return settle(sc, (ptrdiff_t)*i - p->length, pattern);
 		}
 		if (*i == sc->in.n)
 			return ERR_OK;
-		if (set_mark(sc->set, place)->edges >> (place % 64) & 1)
+		if (mark->edges >> (place % 64) & 1) {
 			to = edge_find(set_section(sc->set, SECTION_EDGES), sc->set->edge_shift, place, sc->in.p[*i]);
+		} else if (!(mark->fails >> (place % 64) & 1) && !p->within && at->depth < p->length) {
+			*at = SET_ROOT;		/* what fail() would do, without looking */
+			return ERR_OK;
+		}
 		if (to == SET_NONE)
 			return fail(sc, (ptrdiff_t)*i, at);
-		*at = (struct set_state){ to, at->depth + 1 };
+		*at = state_at(sc->set, to, at->depth + 1);
 		++*i;
 	}
 }
@@ -215,7 +219,7 @@ static struct scan scan_of(const struct rewrite_stream *s, struct bytes in)
 
 enum err rewrite_feed(struct rewrite_stream *s, struct bytes in)
 {
-	struct set_state at = { s->pattern, s->depth };
+	struct set_state at = state_at(s->set, s->pattern, s->depth);
 	struct scan sc;
 
 	if (in.n == 0)
@@ -233,7 +237,7 @@ enum err rewrite_feed(struct rewrite_stream *s, struct bytes in)
 
 enum err rewrite_end(struct rewrite_stream *s)
 {
-	struct set_state at = { s->pattern, s->depth };
+	struct set_state at = state_at(s->set, s->pattern, s->depth);
 	struct scan sc = scan_of(s, BYTES_NONE);
 
 	s->depth = 0;
@@ -253,7 +257,7 @@ void rewrite_stream_release(struct rewrite_stream *s)
 
 enum err rewrite_whole(const struct rewrite_set *set, struct bytes in, const struct rewrite_ops *ops, void *owner)
 {
-	struct set_state at = { 0, 0 };
+	struct set_state at = SET_ROOT;
 	struct scan sc;
 
 	if (in.n == 0)
