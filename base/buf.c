@@ -57,8 +57,11 @@ static enum err buf_grow(struct buf *b, size_t need)
 	size_t cap = b->cap ? b->cap : BUF_FIRST_CAP;
 	uint8_t *data;
 
+	/* Doubling keeps many small appends linear. need is at most max. */
 	while (cap < need)
-		cap = cap > need / 2 ? need : cap * 2;
+		cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+	if (cap > b->max)
+		cap = b->max;
 	data = malloc(cap);
 	if (!data)
 		return ERR_NOMEM;
