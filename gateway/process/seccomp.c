@@ -4,7 +4,7 @@
  * An allow list per role; anything else kills the process, which the master reports and replaces. Calls that
  * name a file answer EACCES instead, since libraries probe for files and cope with their absence; Landlock
  * refuses them as well. Arguments are checked where a call is much wider than its use: socket(), ioctl(),
- * prctl(), mmap() and mprotect() (never executable).
+ * fcntl(), mmap() and mprotect() (never executable).
  *
  * Worker: an event loop over TCP and UDP sockets. Minter: poll and messages; no socket can be made at all.
  */
@@ -29,6 +29,7 @@ static const int common[] = {
 	SCMP_SYS(getppid), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid),
 	SCMP_SYS(mlock), SCMP_SYS(munlock), SCMP_SYS(shutdown), SCMP_SYS(getrusage),
 	SCMP_SYS(sched_getaffinity), SCMP_SYS(rseq), SCMP_SYS(set_robust_list),
+	SCMP_SYS(clock_getres), SCMP_SYS(getcpu),
 };
 
 /* The event loop and its sockets; c-ares binds and names its own. */
@@ -37,15 +38,16 @@ static const int worker_only[] = {
 	SCMP_SYS(epoll_pwait2), SCMP_SYS(eventfd2), SCMP_SYS(pipe2), SCMP_SYS(timerfd_create),
 	SCMP_SYS(timerfd_settime), SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(accept), SCMP_SYS(accept4),
 	SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt),
-	SCMP_SYS(recvmmsg), SCMP_SYS(sendmmsg), SCMP_SYS(dup), SCMP_SYS(uname), SCMP_SYS(sysinfo),
+	SCMP_SYS(recvmmsg), SCMP_SYS(sendmmsg), SCMP_SYS(dup), SCMP_SYS(uname),
 	SCMP_SYS(fadvise64),
 };
 
-/* Named files: refused, survived. */
+/* Named files, and what libraries ask out of curiosity: refused, survived. */
 static const int refused[] = {
 	SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(stat), SCMP_SYS(lstat),
 	SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(access), SCMP_SYS(faccessat), SCMP_SYS(faccessat2),
 	SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getcwd), SCMP_SYS(io_uring_setup),
+	SCMP_SYS(prctl), SCMP_SYS(prlimit64), SCMP_SYS(sysinfo),
 };
 
 /* With sanitizers everything is allowed but these. */
