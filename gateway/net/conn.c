@@ -205,7 +205,7 @@ static bool conn_read(struct net_conn *c)
 	} while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		conn_deliver(c, (size_t)n);
-		return n == NET_READ_SIZE || c->failed != ERR_OK;
+		return n == NET_READ_SIZE;
 	}
 	if (n == 0)
 		conn_end(c);
