@@ -7,6 +7,9 @@
  */
 #include "gateway/rewrite/rewrite_internal.h"
 
+#if defined(__x86_64__) && !defined(REWRITE_PORTABLE)
+#define WITH_BMI2 1
+#endif
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 /* Bit 0: may the gram be in a pattern? */
@@ -56,7 +59,7 @@ static ALWAYS_INLINE size_t skip_samples(const struct rewrite_set *set, struct b
 	return t;
 }
 
-#ifdef __x86_64__
+#ifdef WITH_BMI2
 /* The same with the three-operand shifts of BMI2: a fifth fewer instructions. */
 __attribute__((target("bmi2"))) static size_t skip_samples_bmi2(const struct rewrite_set *set, struct bytes in, size_t t)
 {
@@ -68,7 +71,7 @@ size_t filter_skip(const struct rewrite_set *set, struct bytes in, size_t t)
 {
 	if (UNLIKELY(set->gram != 8))
 		return skip_samples(set, in, t, set->gram);
-#ifdef __x86_64__
+#ifdef WITH_BMI2
 	if (LIKELY(__builtin_cpu_supports("bmi2")))
 		return skip_samples_bmi2(set, in, t);
 #endif

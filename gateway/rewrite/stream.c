@@ -6,7 +6,9 @@
  * necessary, so a chunk without matches goes out as it came. Places are counted from the start of the chunk; what
  * was held before it lies at negative places and is read from the set.
  */
-#ifdef __SSE2__
+/* REWRITE_PORTABLE takes the ways every machine has, so that a test can show both are right. */
+#if defined(__SSE2__) && !defined(REWRITE_PORTABLE)
+#define WITH_SSE2 1
 #include <emmintrin.h>
 #endif
 
@@ -95,7 +97,7 @@ static enum err fail(struct scan *sc, ptrdiff_t end, struct set_state *at)
 /* How many of the first 32 bytes are the same; both can be read. */
 static inline size_t same_of_32(const uint8_t *a, const uint8_t *b)
 {
-#ifdef __SSE2__
+#ifdef WITH_SSE2
 	__m128i low = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)a),
 				     _mm_loadu_si128((const __m128i *)(const void *)b));
 	__m128i high = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(a + 16)),

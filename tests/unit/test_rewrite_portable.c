@@ -1,0 +1,11 @@
+/*
+ * test_rewrite_portable.c - the same tests on the code that needs no particular processor
+ *
+ * The scanner is compiled in here without its x86 ways, in the place of the library's.
+ */
+#define REWRITE_PORTABLE 1
+
+#include "gateway/rewrite/filter.c"
+#include "gateway/rewrite/stream.c"
+
+#include "tests/unit/test_rewrite_stream.c"
