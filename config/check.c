@@ -225,22 +225,11 @@ static void check_secrets(struct reader *r, const struct node *root, const struc
 
 /* ---- egress ------------------------------------------------------------- */
 
-static const struct config_ports ports_http[] = { { 80, 80 }, { 443, 443 } };
-static const struct config_ports ports_tls[] = { { 443, 443 } };
-
-static void fill_ports(struct reader *r, struct where where, struct config_rule *rule)
+static void check_ports(struct reader *r, struct where where, const struct config_rule *rule)
 {
-	if (rule->n_ports || rule->action == CONFIG_DENY)
-		return;
-	if (rule->protocol == CONFIG_TCP) {
-		config_fail(r, where, "protocol tcp needs `ports`");
-	} else if (rule->action == CONFIG_PASSTHROUGH) {
-		rule->ports = ports_tls;
-		rule->n_ports = ARRAY_SIZE(ports_tls);
-	} else {
-		rule->ports = ports_http;
-		rule->n_ports = ARRAY_SIZE(ports_http);
-	}
+	if (rule->n_ports == 0 && rule->protocol == CONFIG_TCP)
+		config_warn(r, where,
+			    "protocol tcp without `ports`: every port of these addresses is relayed unopened");
 }
 
 static void check_rule(struct reader *r, struct where where, const struct config *cfg,
@@ -260,7 +249,7 @@ static void check_rule(struct reader *r, struct where where, const struct config
 			    "methods and paths cannot be seen without opening the connection");
 	if (agents)
 		check_agent_names(r, (struct where){ &path, agents, false }, cfg, &rule->agents);
-	fill_ports(r, where, rule);
+	check_ports(r, where, rule);
 }
 
 static void check_rule_names(struct reader *r, const struct config *cfg, size_t i,

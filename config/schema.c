@@ -201,7 +201,7 @@ static const struct schema_key keys_rule_body[] = {
 	{ "addresses", VALUE_LIST, AT(config_rule, addresses), NULL,
 	  "ranges, for destinations that have no name", 1, 10000, .item = VALUE_CIDR },
 	{ "ports", VALUE_LIST, AT(config_rule, ports), NULL,
-	  "ports or ranges; without it 80 and 443 (allow), 443 (passthrough), any (deny)", 1, 256,
+	  "ports or ranges; without it any port", 1, 256,
 	  .item = VALUE_PORTS },
 	{ "methods", VALUE_LIST, AT(config_rule, methods), NULL, "HTTP methods; without it any", 1,
 	  64, .item = VALUE_METHOD },

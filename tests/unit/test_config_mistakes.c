@@ -291,8 +291,6 @@ static const struct {
 	  "t.yaml:1:55: egress.rules[0].allow.paths[0]: expected a path pattern that begins with '/', such as \"/v1/**\" (path patterns are written decoded, without %), found \"/a%20b\"\n" },
 	{ BYTES_LIT("egress: {rules: [{allow: {hosts: [a.example], paths: [/***]}}]}\n" AGENTS),
 	  "t.yaml:1:55: egress.rules[0].allow.paths[0]: expected a path pattern that begins with '/', such as \"/v1/**\" (no path can match: no empty, '.' or '..' segments, no '***'), found \"/***\"\n" },
-	{ BYTES_LIT("egress: {rules: [{allow: {hosts: [a.example], protocol: tcp}}]}\n" AGENTS),
-	  "t.yaml:1:26: egress.rules[0].allow: protocol tcp needs `ports`\n" },
 	{ BYTES_LIT("egress: {rules: [{deny: {hosts: [a.example], protocol: tcp}}]}\n" AGENTS),
 	  "t.yaml:1:25: egress.rules[0].deny: protocol tcp is for allow rules only\n" },
 	{ BYTES_LIT("egress: {rules: [{passthrough: {hosts: [a.example], paths: [/a]}}]}\n" AGENTS),

@@ -163,17 +163,14 @@ static void check_egress(const struct config *cfg)
 	assert_string_equal(r[0].paths.items[0], "/v1/**");
 	assert_string_equal(r[0].paths.items[1], "/");
 	assert_string_equal(r[0].agents.items[0], "other");
-	assert_int_equal(r[0].n_ports, 2);
-	assert_int_equal(r[0].ports[0].first, 80);
-	assert_int_equal(r[0].ports[1].last, 443);
+	assert_int_equal(r[0].n_ports, 0);	/* any port */
 	assert_int_equal(r[1].action, CONFIG_DENY);
 	assert_null(r[1].name);
 	assert_int_equal(r[1].n_ports, 2);
 	assert_int_equal(r[1].ports[1].first, 6000);
 	assert_int_equal(r[1].ports[1].last, 6010);
 	assert_int_equal(r[2].action, CONFIG_PASSTHROUGH);
-	assert_int_equal(r[2].n_ports, 1);
-	assert_int_equal(r[2].ports[0].first, 443);
+	assert_int_equal(r[2].n_ports, 0);
 	assert_int_equal(r[3].protocol, CONFIG_TCP);
 	assert_int_equal(r[3].n_addresses, 2);
 	assert_cidr(&r[3].addresses[1], "fd00::/8");
@@ -248,7 +245,7 @@ static void defaults_are_filled_in(void **state)
 	assert_int_equal(cfg->agents[0].rate.requests, 0);
 	assert_int_equal(cfg->n_secrets, 0);
 	assert_int_equal(cfg->egress.fallback, CONFIG_DENY);
-	assert_int_equal(cfg->egress.rules[0].n_ports, 2);
+	assert_int_equal(cfg->egress.rules[0].n_ports, 0);
 	assert_int_equal(cfg->n_warnings, 0);
 	config_free(cfg);
 }
@@ -270,6 +267,7 @@ static const char *const warnings[] = {
 	"secrets[1].dummy: one dummy contains the other, of secret s: the longer one wins where it stands",
 	"egress.default: agents may reach every host that no rule denies",
 	"egress.allow_special[0]: opens loopback or a cloud's metadata to agents",
+	"egress.rules[0].allow: protocol tcp without `ports`: every port of these addresses is relayed unopened",
 };
 
 static void what_looks_wrong_is_warned_of(void **state)
@@ -280,7 +278,8 @@ static void what_looks_wrong_is_warned_of(void **state)
 		"secrets: [{name: s, dummy: dummy-one, real: {env: X}, hosts: [h.example],\n"
 		"           plaintext: true},\n"
 		"          {name: t, dummy: dummy-one-more, real: {env: X}, hosts: [h.example]}]\n"
-		"egress: {default: allow, allow_special: [127.0.0.0/8, 10.0.0.0/8]}\n",
+		"egress: {default: allow, allow_special: [127.0.0.0/8, 10.0.0.0/8],\n"
+		"  rules: [{allow: {addresses: [10.0.0.0/8], protocol: tcp}}]}\n",
 		"s");
 
 	(void)state;
