@@ -266,8 +266,8 @@ static const char *const warnings[] = {
 	"secrets[0].plaintext: the real value may be sent unencrypted",
 	"secrets[1].dummy: one dummy contains the other, of secret s: the longer one wins where it stands",
 	"egress.default: agents may reach every host that no rule denies",
-	"egress.allow_special[0]: opens loopback or a cloud's metadata to agents",
 	"egress.rules[0].allow: protocol tcp without `ports`: every port of these addresses is relayed unopened",
+	"egress.allow_special[0]: opens loopback or a cloud's metadata to agents",
 };
 
 static void what_looks_wrong_is_warned_of(void **state)
