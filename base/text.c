@@ -166,15 +166,28 @@ uint64_t time_mono_us(void)
 	return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 
+/* v in n decimal digits. By hand: one per log and audit line. */
+static void put_digits(char *dst, int n, int v)
+{
+	for (; n > 0; v /= 10)
+		dst[--n] = (char)('0' + v % 10);
+}
+
 const char *time_rfc3339(char dst[TIME_TEXT_MAX])
 {
+	static const char form[] = "0000-00-00T00:00:00.000Z";
 	struct timespec t;
 	struct tm tm;
-	size_t n;
 
 	clock_gettime(CLOCK_REALTIME, &t);
 	gmtime_r(&t.tv_sec, &tm);
-	n = strftime(dst, TIME_TEXT_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(dst + n, TIME_TEXT_MAX - n, ".%03ldZ", t.tv_nsec / 1000000);
+	memcpy(dst, form, sizeof(form));
+	put_digits(dst, 4, tm.tm_year + 1900);
+	put_digits(dst + 5, 2, tm.tm_mon + 1);
+	put_digits(dst + 8, 2, tm.tm_mday);
+	put_digits(dst + 11, 2, tm.tm_hour);
+	put_digits(dst + 14, 2, tm.tm_min);
+	put_digits(dst + 17, 2, tm.tm_sec);
+	put_digits(dst + 20, 3, (int)(t.tv_nsec / 1000000));
 	return dst;
 }
