@@ -2,20 +2,59 @@
  * event.c - one audit event as one JSON line
  *
  * Every key is always there, in the same order, so that a line can be read by eye, by column and by
- * any JSON parser; what is not known is null. Numbers are written by hand: a line costs about
- * a microsecond. A line that does not fit leaves the buffer as it was.
+ * any JSON parser; what is not known is null. It is written by hand, for there is one per exchange
+ * on the data path. A line that does not fit leaves the buffer as it was.
  */
 #include "gateway/observe/observe_internal.h"
 
-enum err observe_put_u64(struct buf *out, uint64_t v)
+#define LINE_ROOM 1024
+
+/*
+ * A piece of the line on the stack, so that forty small pieces cost forty copies and one append.
+ * The first error stays; what comes after it is dropped.
+ */
+struct line {
+	uint8_t text[LINE_ROOM];
+	size_t n;
+	struct buf *out; /* borrowed */
+	enum err err;
+};
+
+static void line_flush(struct line *l)
 {
-	char text[20];
-	size_t at = sizeof(text);
+	if (l->err == ERR_OK)
+		l->err = buf_append(l->out, bytes_of(l->text, l->n));
+	l->n = 0;
+}
+
+static inline void put(struct line *l, const void *p, size_t n)
+{
+	if (n > LINE_ROOM - l->n)
+		line_flush(l);
+	/* Pieces are literals and short numbers; put_bytes() looks after long ones. */
+	memcpy(l->text + l->n, p, n);
+	l->n += n;
+}
+
+#define PUT(l, literal) put(l, "" literal, sizeof(literal) - 1)
+
+/* The last digits of `text` hold v; returns where they begin. */
+static size_t digits_of(char text[20], uint64_t v)
+{
+	size_t at = 20;
 
 	do {
 		text[--at] = (char)('0' + v % 10);
 		v /= 10;
 	} while (v);
+	return at;
+}
+
+enum err observe_put_u64(struct buf *out, uint64_t v)
+{
+	char text[20];
+	size_t at = digits_of(text, v);
+
 	return buf_append(out, bytes_of(text + at, sizeof(text) - at));
 }
 
@@ -27,132 +66,156 @@ enum err observe_put_i64(struct buf *out, int64_t v)
 	return observe_put_u64(out, 0 - (uint64_t)v);
 }
 
-static enum err put_null(struct buf *out)
+static void put_number(struct line *l, int64_t v)
 {
-	return buf_append(out, BYTES_LIT("null"));
-}
+	char text[20];
+	size_t at;
 
-static enum err put_number(struct buf *out, int64_t v)
-{
-	return v == OBSERVE_NONE ? put_null(out) : observe_put_i64(out, v);
+	if (v == OBSERVE_NONE) {
+		PUT(l, "null");
+		return;
+	}
+	if (v < 0)
+		PUT(l, "-");
+	at = digits_of(text, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+	put(l, text + at, sizeof(text) - at);
 }
 
 /* Microseconds as milliseconds with three decimals; below zero: null. */
-static enum err put_ms(struct buf *out, int64_t us)
+static void put_ms(struct line *l, int64_t us)
 {
 	char frac[4];
 
-	if (us < 0)
-		return put_null(out);
-	TRY(observe_put_u64(out, (uint64_t)us / 1000));
+	if (us < 0) {
+		PUT(l, "null");
+		return;
+	}
+	put_number(l, us / 1000);
 	frac[0] = '.';
 	frac[1] = (char)('0' + us / 100 % 10);
 	frac[2] = (char)('0' + us / 10 % 10);
 	frac[3] = (char)('0' + us % 10);
-	return buf_append(out, bytes_of(frac, sizeof(frac)));
+	put(l, frac, sizeof(frac));
 }
 
-static enum err put_bytes(struct buf *out, struct bytes s)
+/* Does a JSON string hold these bytes as they are? */
+static bool plain(struct bytes s)
 {
-	return s.p ? json_append_string(out, s) : put_null(out);
+	bool special = false;
+
+	for (size_t i = 0; i < s.n; i++)
+		special |= s.p[i] < 0x20 || s.p[i] > 0x7e || s.p[i] == '"' || s.p[i] == '\\';
+	return !special;
 }
 
-static enum err put_str(struct buf *out, const char *s)
+static void put_bytes(struct line *l, struct bytes s)
 {
-	return put_bytes(out, bytes_str(s));
+	if (!s.p) {
+		PUT(l, "null");
+	} else if (s.n <= LINE_ROOM / 2 && plain(s)) {
+		PUT(l, "\"");
+		put(l, s.p, s.n);
+		PUT(l, "\"");
+	} else {
+		line_flush(l);
+		if (l->err == ERR_OK)
+			l->err = json_append_string(l->out, s);
+	}
 }
 
-static enum err put_flow(struct buf *out, uint64_t flow)
+static void put_str(struct line *l, const char *s)
+{
+	put_bytes(l, bytes_str(s));
+}
+
+static void put_flow(struct line *l, uint64_t flow)
 {
 	static const char digits[] = "0123456789abcdef";
 	char text[18];
 
-	if (!flow)
-		return put_null(out);
+	if (!flow) {
+		PUT(l, "null");
+		return;
+	}
 	text[0] = text[17] = '"';
 	for (int i = 16; i > 0; i--, flow >>= 4)
 		text[i] = digits[flow & 15];
-	return buf_append(out, bytes_of(text, sizeof(text)));
+	put(l, text, sizeof(text));
 }
 
-static enum err put_address(struct buf *out, const struct addr *a)
+static void put_address(struct line *l, const struct addr *a)
 {
 	char text[ADDR_TEXT_MAX];
 
-	if (!a || !a->family)
-		return put_null(out);
-	return json_append_string(out, bytes_str(addr_ip_text(a, text)));
+	put_str(l, a && a->family ? addr_ip_text(a, text) : NULL);
 }
 
-static enum err put_secrets(struct buf *out, const struct observe_event *ev)
+static void put_secrets(struct line *l, const struct observe_event *ev)
 {
-	TRY(buf_append(out, BYTES_LIT("[")));
+	PUT(l, "[");
 	for (size_t i = 0; i < ev->n_secrets; i++) {
 		if (i)
-			TRY(buf_append(out, BYTES_LIT(",")));
-		TRY(put_str(out, ev->secrets[i]));
+			PUT(l, ",");
+		put_str(l, ev->secrets[i]);
 	}
-	return buf_append(out, BYTES_LIT("]"));
+	PUT(l, "]");
 }
 
-static enum err put_phases(struct buf *out, const struct observe_event *ev)
-{
-	static const char *const keys[OBSERVE_PHASES] = {
-		[OBSERVE_PEEK] = "{\"peek\":",
-		[OBSERVE_RESOLVE] = ",\"resolve\":",
-		[OBSERVE_CONNECT] = ",\"connect\":",
-		[OBSERVE_TLS] = ",\"tls\":",
-		[OBSERVE_FIRST_BYTE] = ",\"first_byte\":",
-	};
-
-	for (size_t i = 0; i < OBSERVE_PHASES; i++) {
-		TRY(buf_append_str(out, keys[i]));
-		TRY(put_ms(out, ev->phases_us[i]));
-	}
-	return buf_append(out, BYTES_LIT("}"));
-}
-
-/* The next key, then its value. */
-#define FIELD(key, put) \
+/* The next key with what stands before it, then its value. */
+#define FIELD(before, key, put_value) \
 	do { \
-		TRY(buf_append(out, BYTES_LIT("," key ":"))); \
-		TRY(put); \
+		PUT(l, before "\"" key "\":"); \
+		put_value; \
 	} while (0)
 
-static enum err put_event(struct buf *out, const struct observe_event *ev)
+static void put_phases(struct line *l, const int64_t *us)
+{
+	FIELD("{", "peek", put_ms(l, us[OBSERVE_PEEK]));
+	FIELD(",", "resolve", put_ms(l, us[OBSERVE_RESOLVE]));
+	FIELD(",", "connect", put_ms(l, us[OBSERVE_CONNECT]));
+	FIELD(",", "tls", put_ms(l, us[OBSERVE_TLS]));
+	FIELD(",", "first_byte", put_ms(l, us[OBSERVE_FIRST_BYTE]));
+	PUT(l, "}");
+}
+
+static void put_event(struct line *l, const struct observe_event *ev)
 {
 	char now[TIME_TEXT_MAX];
 
-	TRY(buf_append(out, BYTES_LIT("{\"time\":")));
-	TRY(put_str(out, ev->time ? ev->time : time_rfc3339(now)));
-	FIELD("\"event\"", put_str(out, ev->event));
-	FIELD("\"flow\"", put_flow(out, ev->flow));
-	FIELD("\"agent\"", put_bytes(out, ev->agent));
-	FIELD("\"host\"", put_bytes(out, ev->host));
-	FIELD("\"address\"", put_address(out, ev->address));
-	FIELD("\"port\"", put_number(out, ev->port));
-	FIELD("\"protocol\"", put_str(out, ev->protocol));
-	FIELD("\"method\"", put_bytes(out, ev->method));
-	FIELD("\"path\"", put_bytes(out, ev->path));
-	FIELD("\"status\"", put_number(out, ev->status));
-	FIELD("\"bytes_up\"", put_number(out, ev->bytes_up));
-	FIELD("\"bytes_down\"", put_number(out, ev->bytes_down));
-	FIELD("\"secrets\"", put_secrets(out, ev));
-	FIELD("\"redactions\"", put_number(out, ev->redactions));
-	FIELD("\"decision\"", put_str(out, ev->decision));
-	FIELD("\"rule\"", put_str(out, ev->rule));
-	FIELD("\"reason\"", put_str(out, ev->reason));
-	FIELD("\"duration_ms\"", put_ms(out, ev->duration_us));
-	FIELD("\"phases\"", put_phases(out, ev));
-	return buf_append(out, BYTES_LIT("}\n"));
+	FIELD("{", "time", put_str(l, ev->time ? ev->time : time_rfc3339(now)));
+	FIELD(",", "event", put_str(l, ev->event));
+	FIELD(",", "flow", put_flow(l, ev->flow));
+	FIELD(",", "agent", put_bytes(l, ev->agent));
+	FIELD(",", "host", put_bytes(l, ev->host));
+	FIELD(",", "address", put_address(l, ev->address));
+	FIELD(",", "port", put_number(l, ev->port));
+	FIELD(",", "protocol", put_str(l, ev->protocol));
+	FIELD(",", "method", put_bytes(l, ev->method));
+	FIELD(",", "path", put_bytes(l, ev->path));
+	FIELD(",", "status", put_number(l, ev->status));
+	FIELD(",", "bytes_up", put_number(l, ev->bytes_up));
+	FIELD(",", "bytes_down", put_number(l, ev->bytes_down));
+	FIELD(",", "secrets", put_secrets(l, ev));
+	FIELD(",", "redactions", put_number(l, ev->redactions));
+	FIELD(",", "decision", put_str(l, ev->decision));
+	FIELD(",", "rule", put_str(l, ev->rule));
+	FIELD(",", "reason", put_str(l, ev->reason));
+	FIELD(",", "duration_ms", put_ms(l, ev->duration_us));
+	FIELD(",", "phases", put_phases(l, ev->phases_us));
+	PUT(l, "}\n");
 }
 
 enum err observe_event_write(const struct observe_event *ev, struct buf *out)
 {
 	size_t len = buf_len(out);
-	enum err e = put_event(out, ev);
+	struct line l;
 
-	if (e != ERR_OK)
+	l.n = 0;
+	l.out = out;
+	l.err = ERR_OK;
+	put_event(&l, ev);
+	line_flush(&l);
+	if (l.err != ERR_OK)
 		out->end = out->start + len;
-	return e;
+	return l.err;
 }
