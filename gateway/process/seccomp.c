@@ -11,6 +11,7 @@
 #include "gateway/process/sandbox_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -68,30 +69,40 @@ static int add_all(scmp_filter_ctx ctx, uint32_t action, const int *calls, size_
 	return 0;
 }
 
+static struct scmp_arg_cmp arg_is(unsigned n, uint64_t value)
+{
+	return (struct scmp_arg_cmp){ .arg = n, .op = SCMP_CMP_EQ, .datum_a = value, .datum_b = 0 };
+}
+
+/* The bits of `mask` are those of `value`. */
+static struct scmp_arg_cmp arg_bits(unsigned n, uint64_t mask, uint64_t value)
+{
+	return (struct scmp_arg_cmp){ .arg = n, .op = SCMP_CMP_MASKED_EQ, .datum_a = mask, .datum_b = value };
+}
+
+static int add_one(scmp_filter_ctx ctx, uint32_t action, int call, struct scmp_arg_cmp arg)
+{
+	return seccomp_rule_add_array(ctx, action, call, 1, &arg);
+}
+
 static int add_memory(scmp_filter_ctx ctx)
 {
-	int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-				 SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	int r = add_one(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), arg_bits(2, PROT_EXEC, 0));
 
-	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-	return r;
+	return r ? r : add_one(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), arg_bits(2, PROT_EXEC, 0));
 }
 
 static int add_fcntl(scmp_filter_ctx ctx)
 {
-	static const unsigned allowed[] = { 1 /* GETFD */, 2 /* SETFD */, 3 /* GETFL */, 4 /* SETFL */,
-					    1030 /* DUPFD_CLOEXEC */ };
+	static const unsigned allowed[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC };
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(allowed) && r == 0; i++)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
-				     SCMP_A1(SCMP_CMP_EQ, allowed[i]));
+		r = add_one(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), arg_is(1, allowed[i]));
 	return r;
 }
 
-static int add_worker_arguments(scmp_filter_ctx ctx)
+static int add_sockets(scmp_filter_ctx ctx)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
 	static const int types[] = { SOCK_STREAM, SOCK_DGRAM };
@@ -99,24 +110,30 @@ static int add_worker_arguments(scmp_filter_ctx ctx)
 	int r = 0;
 
 	for (size_t f = 0; f < ARRAY_SIZE(families); f++)
-		for (size_t t = 0; t < ARRAY_SIZE(types) && r == 0; t++)
-			r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
-					     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[f]),
-					     SCMP_A1(SCMP_CMP_MASKED_EQ, type_mask,
-						     (scmp_datum_t)types[t]));
+		for (size_t t = 0; t < ARRAY_SIZE(types) && r == 0; t++) {
+			const struct scmp_arg_cmp args[2] = {
+				arg_is(0, (uint64_t)families[f]),
+				arg_bits(1, type_mask, (uint64_t)types[t]),
+			};
+
+			r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, args);
+		}
 	/* A resolver asks for interfaces over netlink or unix sockets; it copes with none. */
 	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-				     SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+		r = add_one(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), arg_is(0, AF_UNIX));
 	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-				     SCMP_A0(SCMP_CMP_EQ, AF_NETLINK));
+		r = add_one(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), arg_is(0, AF_NETLINK));
+	return r;
+}
+
+static int add_worker_arguments(scmp_filter_ctx ctx)
+{
+	int r = add_sockets(ctx);
+
 	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				     SCMP_A1(SCMP_CMP_EQ, FIONBIO));
+		r = add_one(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), arg_is(1, FIONBIO));
 	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				     SCMP_A1(SCMP_CMP_EQ, FIONREAD));
+		r = add_one(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), arg_is(1, FIONREAD));
 	return r;
 }
 
