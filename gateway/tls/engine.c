@@ -399,7 +399,8 @@ enum err tls_engine_write(struct tls_engine *e, struct bytes plain)
 
 void tls_engine_close(struct tls_engine *e)
 {
-	if (e->close_sent || e->state == ENGINE_HANDSHAKE || e->state == ENGINE_FAILED)
+	if (e->close_sent || e->state == ENGINE_HANDSHAKE || e->state == ENGINE_FAILED ||
+	    buf_room(e->out) < WRITE_RESERVE)
 		return;
 	e->close_sent = true;
 	(void)wolfSSL_shutdown(e->ssl);

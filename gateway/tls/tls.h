@@ -151,11 +151,12 @@ struct tls_engine;
 
 /*
  * `host`: the name (or IP literal) the certificate is verified for; `port` only keys the sessions.
- * `alpn`: comma-separated, best first ("h2,http/1.1"); NULL: none. NULL when out of memory.
+ * `alpn`: comma-separated, best first ("h2,http/1.1"); NULL: none. NULL when out of memory, or when
+ * `host` is neither a name nor an address.
  */
 struct tls_engine *tls_engine_new_client(struct tls_client *c, const char *host, uint16_t port,
 					 const char *alpn, struct buf *out);
-/* `alpn`: those we accept, best first; no overlap means none is selected. */
+/* `alpn`: those we accept; the agent's order decides, no overlap means none is selected. */
 struct tls_engine *tls_engine_new_server(struct tls_server *s, struct tls_leaf *leaf,
 					 const char *alpn, struct buf *out);
 void tls_engine_free(struct tls_engine *e);	/* NULL is fine; sends nothing */
@@ -173,7 +174,10 @@ void tls_engine_feed_eof(struct tls_engine *e);
 /* Bytes that read() could still work on without another feed(). */
 size_t tls_engine_pending(const struct tls_engine *e);
 
-/* ERR_OK when done (and on every call after that), ERR_AGAIN, or why it failed; final. */
+/*
+ * ERR_OK when done (and on every call after that), ERR_AGAIN, or why it failed; final. After a failure
+ * `out` holds the alert that tells the peer: worth sending before closing.
+ */
 enum err tls_engine_handshake(struct tls_engine *e) WARN_UNUSED;
 /*
  * ERR_OK with *n > 0, ERR_AGAIN: none now. ERR_CLOSED: the end; tls_engine_closed_clean() tells a
@@ -185,7 +189,7 @@ bool tls_engine_closed_clean(const struct tls_engine *e);
 size_t tls_engine_write_room(const struct tls_engine *e);
 /* All or nothing: ERR_AGAIN when more than write_room(). Small pieces are worth gathering. */
 enum err tls_engine_write(struct tls_engine *e, struct bytes plain) WARN_UNUSED;
-/* Puts close_notify into `out`, once; reading goes on. */
+/* Puts close_notify into `out`, once; reading goes on. Without room in `out`: flush and call again. */
 void tls_engine_close(struct tls_engine *e);
 
 bool tls_engine_is_done(const struct tls_engine *e);		/* handshake complete */

@@ -1,6 +1,8 @@
 /* Engine against engine, over every fragmentation. */
 #include "tests/unit/tls_pair.h"
 
+#include <sys/resource.h>
+
 static struct pki pki;
 
 static int open_all(void **state)
@@ -281,6 +283,40 @@ static void test_every_byte_broken(void **state)
 	}
 }
 
+/* The sandboxed roles open nothing: contexts, leaves and connections work without a new descriptor. */
+static void test_needs_no_descriptor(void **state)
+{
+	struct buf cert = read_vector("inter.crt"), key = read_vector("inter.key"),
+		   root = read_vector("root.crt");
+	struct rlimit was, none;
+	struct pki mine = pki;
+	struct pair q;
+	const char *why;
+	enum err e;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = was;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	mine.minter = tls_minter_new(buf_bytes(&cert), buf_bytes(&key), &why);
+	mine.server = tls_server_new(buf_bytes(&cert), &pki.ticket, &e);
+	mine.client = tls_client_new(buf_bytes(&root), &e);
+	if (mine.minter && mine.server && mine.client) {
+		pair_open(&q, &mine, "closed.example.test");
+		pair_run(&q, 1 << 20);
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_true(mine.minter && mine.server && mine.client);
+	assert_int_equal(q.client.shake, ERR_OK);
+	assert_int_equal(q.server.shake, ERR_OK);
+	pair_close(&q);
+	pki_close(&mine);
+	buf_release(&cert);
+	buf_release(&key);
+	buf_release(&root);
+}
+
 struct alpn_case {
 	const char *client, *server, *want;
 };
@@ -324,6 +360,7 @@ int main(void)
 		cmocka_unit_test(test_close_notify_and_truncation),
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_every_byte_broken),
+		cmocka_unit_test(test_needs_no_descriptor),
 		cmocka_unit_test(test_alpn),
 	};
 
