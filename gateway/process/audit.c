@@ -79,7 +79,7 @@ static uint64_t count_lines(struct bytes b)
 {
 	uint64_t n = 0;
 
-	for (size_t i = 0; i < b.n; i++)
+	for (size_t i = 0; b.p && i < b.n; i++)
 		n += b.p[i] == '\n';
 	return n;
 }
@@ -122,7 +122,7 @@ void audit_write(struct audit *a, struct bytes lines)
 	if (a->torn && write_some(a->fd, BYTES_LIT("\n")) == 1)
 		a->torn = false;
 	done = a->torn ? 0 : write_some(a->fd, lines);
-	if (done > 0)
+	if (done > 0 && lines.p)
 		a->torn = lines.p[done - 1] != '\n';
 	if (a->slot)
 		observe_add(a->slot, OBSERVE_audit_lines_total, count_lines(bytes_first(lines, done)));

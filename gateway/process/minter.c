@@ -201,10 +201,10 @@ int process_minter_run(void)
 	struct channel_message ready = { .type = CHANNEL_READY };
 
 	sandbox_begin(PROCESS_MINTER);
-	if (!m || minter_set_up(m) != ERR_OK)
+	if (!m || minter_set_up(m) != ERR_OK || channel_send(PROCESS_FD_CHANNEL, &ready) != ERR_OK) {
+		free(m);
 		return 1;
-	if (channel_send(PROCESS_FD_CHANNEL, &ready) != ERR_OK)
-		return 1;
+	}
 	for (;;) {
 		int timeout = minter_gather(m);
 		int n = poll(m->polls, m->n + 1, timeout);

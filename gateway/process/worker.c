@@ -23,18 +23,27 @@
 
 /* ---- set-up -------------------------------------------------------------------------------------------------------- */
 
+/* The text that the master has found right; so is what comes of it here. */
+static struct config *worker_config(const struct job *job)
+{
+	struct bytes name = job_section(job, JOB_CONFIG_NAME);
+	struct config_error *problems = calloc(1, sizeof(*problems));
+	struct config *cfg = NULL;
+	char file[4096];
+
+	if (problems && bytes_to_str(name, file, sizeof(file)))
+		cfg = config_parse(job_section(job, JOB_CONFIG), file, problems);
+	free(problems);
+	return cfg;
+}
+
 static enum err worker_map(struct worker *w, struct job *job)
 {
 	const struct area_head *head;
-	struct bytes store, outbound, inbound, name;
-	struct config_error *problems = calloc(1, sizeof(*problems));
-	char file[4096];
+	struct bytes store, outbound, inbound;
 
 	TRY(job_open(job, PROCESS_FD_JOB));
-	name = job_section(job, JOB_CONFIG_NAME);
-	if (problems && bytes_to_str(name, file, sizeof(file)))
-		w->cfg = config_parse(job_section(job, JOB_CONFIG), file, problems);
-	free(problems);
+	w->cfg = worker_config(job);
 	w->page = shared_open(PROCESS_FD_PAGE, observe_page_size(job->head->page_slots));
 	if (!w->cfg || !w->page || w->slot >= job->head->page_slots)
 		return ERR_INTERNAL;
@@ -374,7 +383,7 @@ int process_worker_run(unsigned slot)
 	e = worker_set_up(w);
 	if (e != ERR_OK) {
 		LOG_EVENT(LOG_LEVEL_ERROR, "worker.set_up_failed", KV("why", err_text(e)));
-		return 1;
+		exit(1);	/* half-built: the kernel takes all of it back */
 	}
 	uv_run(&w->uv, UV_RUN_DEFAULT);
 	worker_free(w);
