@@ -239,7 +239,7 @@ def test_denials(lab, r):
     r.check("dot segments do not slip past a path rule", a[0] == 403, a)
     a = lab.curl("http://denied.test/", "--resolve", "denied.test:80:" + I4)
     r.check("denial over plain HTTP", denied(a, 403, "deny_host"), a)
-    a = lab.curl(API + ":9999/", "--resolve", "api.test:9999:" + I4)
+    a = lab.curl("https://other.test:9999/", "--resolve", "other.test:9999:" + I4)
     r.check("denied port", denied(a, 403, "deny_port"), a)
     a = lab.curl("http://plain.test/echo?t=plainhttp")
     r.check("allowed plain HTTP works", a[0] == 200 and lab.received("t=plainhttp"), a)
