@@ -150,6 +150,10 @@ static enum err make_job(struct gather *g, uint32_t page_slots, int *fd)
 		findings_add(g->f, true, "gateway.user", "no such account");
 		return ERR_CONFIG;
 	}
+	if (geteuid() == 0 && (uid == 0 || gid == 0)) {
+		findings_add(g->f, true, "gateway.user", "must not be root nor in root's group");
+		return ERR_CONFIG;
+	}
 	head.uid = uid;
 	head.gid = gid;
 	*fd = job_make(&head, sections);

@@ -408,6 +408,8 @@ def test_check(lab):
         (CONFIG.replace("key: ca.key", "key: nothing.key"), {}, {}, "nothing.key"),
         (CONFIG.replace("certificate: ca.crt", "certificate: srv.crt").replace("ca.key", "srv.key"), {}, {}, "tls.ca"),
         (CONFIG.replace("upstream_trust: ca.crt", "upstream_trust: ca.key"), {}, {}, "upstream_trust"),
+        (CONFIG.replace("  workers: 2", "  user: root"), {}, {}, "must not be root"),
+        (CONFIG.replace("  workers: 2", "  user: nobody-knows-me"), {}, {}, "no such account"),
         (CONFIG, {"TOKENS_JSON": "/nonexistent/tokens"}, {}, "TOKENS_JSON"),
         (CONFIG, {"CERT_PATH": "/nonexistent"}, {}, "/nonexistent/interception.crt"),
     ]
@@ -539,6 +541,36 @@ def test_worker_dies(lab):
     assert gw.stop() == 0, gw.log()
 
 
+def test_waiting_connections_outlive_a_worker(lab):
+    gw = Gateway(lab).ready()
+    workers = gw.kids("worker")
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    answers = []
+
+    def ask():
+        try:
+            answers.append(gw.get())
+        except BaseException as e:
+            answers.append(repr(e))
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for t in threads:
+        t.start()
+
+    def queued():
+        with open("/proc/%d/net/tcp" % gw.pid) as f:
+            rows = [x.split() for x in f.read().splitlines()[1:]]
+        return sum(1 for c in rows if int(c[1].split(":")[1], 16) == PORT and c[3] == "01") == 8
+    until("eight connections wait to be accepted", queued)
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    for t in threads:
+        t.join()
+    for answer in answers:
+        swapped(answer)
+    assert gw.stop() == 0
+
+
 def test_minter_dies(lab):
     gw = Gateway(lab).ready()
     swapped(gw.get())
@@ -639,6 +671,15 @@ def test_reload(lab):
     swapped(gw.get())       # the secret, which is in no environment any more
     assert len(gw.kids("worker")) == 2 and len(gw.kids("minter")) == 1
     assert not gw.audit("worker.died"), gw.log()
+
+    def descriptors():
+        return len(os.listdir("/proc/%d/fd" % gw.pid))
+    before, done = descriptors(), len(gw.audit("config.reloaded"))
+    for n in range(1, 4):
+        gw.signal(signal.SIGHUP)
+        until("another reload", lambda: len(gw.audit("config.reloaded")) == done + n)
+        until("one generation is left", lambda: len(gw.kids("worker")) == 2 and len(gw.kids("minter")) == 1)
+    until("no descriptor is left behind", lambda: descriptors() == before)
     assert gw.stop() == 0
 
 
