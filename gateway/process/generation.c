@@ -18,6 +18,8 @@
 #define DRAIN_GRACE_US 2000000u		/* workers end by themselves at limits.drain */
 #define YOUNG_US 2000000u		/* a child that dies before this has not come up properly */
 #define END_GRACE_US 100000u		/* between closing its channel and its end */
+#define PING_US 2000000u
+#define PING_UNANSWERED 5u		/* counted, not timed: a machine that slept has asked only once */
 #define PAUSE_FIRST_US 50000u
 #define PAUSE_LAST_US 5000000u
 
@@ -49,6 +51,7 @@ static enum err child_spawn(struct master *m, struct generation *g, struct child
 	int pair[2];
 
 	c->respawn_us = c->kill_us = 0;
+	c->unanswered = 0;
 	c->ready = false;
 	if (worker)
 		TRY(tls_ticket_secret_advance(&head->ticket, (uint64_t)time(NULL)));
@@ -334,11 +337,29 @@ static void kill_due(struct child *c, uint64_t now)
 		kill(c->pid, SIGKILL);
 }
 
+/* A child whose loop has stopped turning is as good as dead: its flows hang, and it takes new ones. */
+static void ping_due(struct child *c, uint64_t now)
+{
+	const struct channel_message ping = { .type = CHANNEL_PING };
+
+	if (!c->ready || c->channel < 0 || c->ping_us > now)
+		return;
+	c->ping_us = now + PING_US;
+	if (c->unanswered++ >= PING_UNANSWERED) {
+		LOG_EVENT(LOG_LEVEL_ERROR, "process.hung", KV("role", process_role_name(c->role)),
+			  KV("pid", (int)c->pid));
+		kill(c->pid, SIGKILL);
+		return;
+	}
+	(void)!channel_send(c->channel, &ping);
+}
+
 static void child_sweep(struct master *m, struct generation *g, struct child *c, uint64_t now)
 {
 	kill_due(c, now);
 	if (g->doomed)
 		return;
+	ping_due(c, now);
 	if (c->respawn_us == 0 || c->respawn_us > now)
 		return;
 	if (child_spawn(m, g, c) != ERR_OK) {
@@ -384,6 +405,8 @@ static uint64_t child_due(const struct child *c)
 {
 	uint64_t due = c->respawn_us ? c->respawn_us : UINT64_MAX;
 
+	if (c->ready && c->ping_us < due)
+		due = c->ping_us;
 	return c->kill_us && c->kill_us < due ? c->kill_us : due;
 }
 

@@ -30,6 +30,7 @@ static bool master_message(struct master *m, struct generation *g, struct child 
 			   struct channel_message *msg)
 {
 	channel_close_fds(msg);
+	c->unanswered = 0;
 	switch (msg->type) {
 	case CHANNEL_READY:
 		generation_ready(m, g, c);
@@ -37,6 +38,8 @@ static bool master_message(struct master *m, struct generation *g, struct child 
 	case CHANNEL_AUDIT:
 		audit_write(&m->audit, msg->body);
 		return c->role == PROCESS_WORKER;
+	case CHANNEL_PING:
+		return true;
 	default:
 		return false;
 	}

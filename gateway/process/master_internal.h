@@ -22,6 +22,8 @@ struct child {
 	uint64_t started_us;
 	uint64_t respawn_us;		/* when to start it again; 0: not scheduled */
 	uint64_t kill_us;		/* it closed its channel: when to stop waiting for its end; 0: it did not */
+	uint64_t ping_us;		/* when to ask again whether it still turns its loop */
+	unsigned unanswered;		/* questions since it last said anything */
 	int listeners[CHANNEL_FDS_MAX];	/* the master's copies, for the next worker in this place */
 };
 

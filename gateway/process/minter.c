@@ -119,6 +119,8 @@ static bool minter_serve(struct minter *m, struct minter_worker *w)
 
 static void minter_admit(struct minter *m, struct channel_message *msg)
 {
+	if (msg->type == CHANNEL_PING)
+		(void)!channel_send(PROCESS_FD_CHANNEL, &(struct channel_message){ .type = CHANNEL_PING });
 	if (msg->type == CHANNEL_WORKER && msg->n_fds == 1 && m->n < MINTER_WORKERS_MAX) {
 		m->workers[m->n++] = (struct minter_worker){ .fd = msg->fds[0] };
 		return;

@@ -16,6 +16,7 @@
  *   master -> worker	S mask +fds	serve on these listeners
  *   master -> worker	D		drain: accept no more, finish, exit 0
  *   master -> minter	W +fd		a worker's socket
+ *   both ways		P		are you there? - yes
  * The end of the channel means that the master is gone: a child exits at once (fail closed).
  */
 #pragma once
@@ -53,6 +54,7 @@ enum channel_type {
 	CHANNEL_SERVE = 'S',
 	CHANNEL_DRAIN = 'D',
 	CHANNEL_WORKER = 'W',
+	CHANNEL_PING = 'P',
 };
 
 #define CHANNEL_MESSAGE_MAX (512u * 1024)	/* type and body */

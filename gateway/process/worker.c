@@ -326,6 +326,9 @@ static enum err worker_command(struct worker *w, struct channel_message *msg)
 	case CHANNEL_DRAIN:
 		worker_drain(w);
 		return ERR_OK;
+	case CHANNEL_PING:	/* a full channel answers as well: the master has something to read */
+		(void)!channel_send(PROCESS_FD_CHANNEL, &(struct channel_message){ .type = CHANNEL_PING });
+		return ERR_OK;
 	default:
 		return ERR_BAD_VALUE;
 	}

@@ -571,6 +571,19 @@ def test_waiting_connections_outlive_a_worker(lab):
     assert gw.stop() == 0
 
 
+def test_hung_children_are_replaced(lab):
+    gw = Gateway(lab).ready()
+    stuck = [gw.kids("worker")[0], gw.kids("minter")[0]]
+    for pid in stuck:
+        os.kill(pid, signal.SIGSTOP)
+    until("they are replaced", lambda: len(gw.kids("worker")) == 2 and len(gw.kids("minter")) == 1 and
+          not set(stuck) & set(gw.kids("worker") + gw.kids("minter")), 60)
+    assert gw.log().count("process.hung") == 2, gw.log()
+    for host in ("a.wild.test", "b.wild.test", "api.test"):
+        assert gw.get(host=host)[0] == 200
+    assert gw.stop() == 0
+
+
 def test_minter_dies(lab):
     gw = Gateway(lab).ready()
     swapped(gw.get())
