@@ -1,16 +1,17 @@
 /*
  * basic.c - tokens inside Basic credentials
  *
- * `Basic` SP base64(user ":" password), RFC 7617. A token may be the user, the password, a part of one, or reach over
- * the colon: the decoded text is rewritten as a whole. What cannot be decoded is not credentials and passes as it
- * is; the caller walks the value itself through the set as it does for every header.
+ * `Basic` SP base64(user ":" password), RFC 7617. A token may be the user, the password, a part of
+ * one, or reach over the colon: the decoded text is rewritten as a whole. What cannot be decoded is
+ * not credentials and passes as it is; the caller walks the value itself through the set as it does
+ * for every header.
  */
 #include "gateway/rewrite/rewrite.h"
 
 struct basic {
-	const struct rewrite_ops *ops;	/* borrowed; the caller's */
+	const struct rewrite_ops *ops; /* borrowed; the caller's */
 	void *owner;
-	struct buf fresh;	/* the rewritten credentials */
+	struct buf fresh; /* the rewritten credentials */
 	bool replaced;
 };
 
@@ -21,7 +22,8 @@ static enum err basic_on_emit(void *owner, struct bytes out)
 	return buf_append(&b->fresh, out);
 }
 
-static enum rewrite_verdict basic_on_match(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict basic_on_match(void *owner, uint32_t id, uint64_t offset,
+					   struct bytes *replacement)
 {
 	struct basic *b = owner;
 	enum rewrite_verdict verdict = b->ops->match(b->owner, id, offset, replacement);
@@ -40,7 +42,8 @@ static struct bytes credentials_of(struct bytes value)
 	return bytes_trim(bytes_from(rest, 6));
 }
 
-static enum err rewrite_credentials(struct basic *b, const struct rewrite_set *set, struct bytes text)
+static enum err rewrite_credentials(struct basic *b, const struct rewrite_set *set,
+				    struct bytes text)
 {
 	static const struct rewrite_ops ops = { .emit = basic_on_emit, .match = basic_on_match };
 
@@ -58,8 +61,8 @@ static enum err append_value(struct bytes scheme, struct bytes fresh, struct buf
 	return base64_encode(fresh, out);
 }
 
-enum err rewrite_basic(struct bytes header_value, const struct rewrite_set *set, const struct rewrite_ops *ops,
-		       void *owner, struct buf *out, bool *changed)
+enum err rewrite_basic(struct bytes header_value, const struct rewrite_set *set,
+		       const struct rewrite_ops *ops, void *owner, struct buf *out, bool *changed)
 {
 	struct bytes coded = credentials_of(header_value);
 	struct basic b = { .ops = ops, .owner = owner };
@@ -79,7 +82,8 @@ enum err rewrite_basic(struct bytes header_value, const struct rewrite_set *set,
 		if (e == ERR_OK && b.replaced) {
 			size_t scheme = (size_t)(coded.p - header_value.p);
 
-			e = append_value(bytes_first(header_value, scheme), buf_bytes(&b.fresh), out);
+			e = append_value(bytes_first(header_value, scheme), buf_bytes(&b.fresh),
+					 out);
 			*changed = e == ERR_OK;
 		}
 	}

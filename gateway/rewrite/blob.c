@@ -1,9 +1,10 @@
 /*
  * blob.c - is this region a set?
  *
- * A blob comes from the process that built it, by way of an inherited descriptor. Everything the scanner follows
- * without looking is checked here once: the sections' places, the tables' sizes, and every index in them. A damaged
- * blob can then give wrong matches, but not make the scanner leave the region or run for ever.
+ * A blob comes from the process that built it, by way of an inherited descriptor. Everything the
+ * scanner follows without looking is checked here once: the sections' places, the tables' sizes,
+ * and every index in them. A damaged blob can then give wrong matches, but not make the scanner
+ * leave the region or run for ever.
  */
 #include "gateway/rewrite/rewrite_internal.h"
 
@@ -27,7 +28,8 @@ static bool check_spans(const struct rewrite_set *set, size_t size)
 	for (int i = 0; i < SECTION_COUNT; i++) {
 		const struct set_span *span = &set->span[i];
 
-		if (span->offset < sizeof(*set) || span->offset > size || span->offset % layout[i].align)
+		if (span->offset < sizeof(*set) || span->offset > size ||
+		    span->offset % layout[i].align)
 			return false;
 		if (span->count > (size - span->offset) / layout[i].entry)
 			return false;
@@ -41,14 +43,15 @@ static bool check_table(const struct rewrite_set *set, enum set_section which, u
 
 	/* The bloom table counts words of 64 bits. */
 	if (which == SECTION_BLOOM)
-		return shift >= 32 && shift <= 58 && set->span[which].count == UINT64_C(1) << (bits - 6);
+		return shift >= 32 && shift <= 58 &&
+		       set->span[which].count == UINT64_C(1) << (bits - 6);
 	return shift >= 32 && shift <= 63 && set->span[which].count == UINT64_C(1) << bits;
 }
 
 static bool check_header(const struct rewrite_set *set)
 {
-	if (set->n != set->span[SECTION_PATTERNS].count || set->shortest == 0 || set->shortest > set->longest ||
-	    set->longest > REWRITE_PATTERN_MAX)
+	if (set->n != set->span[SECTION_PATTERNS].count || set->shortest == 0 ||
+	    set->shortest > set->longest || set->longest > REWRITE_PATTERN_MAX)
 		return false;
 	if (set->gram == 0 || set->gram > 8 || set->stride == 0 || set->stride > SET_STRIDE_MAX ||
 	    set->gram + set->stride - 1 > set->shortest)
@@ -188,8 +191,8 @@ const struct rewrite_set *rewrite_set_open(const void *blob, size_t size)
 		return NULL;
 	if (set->n == 0)
 		return set;
-	if (!check_spans(set, size) || !check_header(set) || !check_patterns(set) || !check_tables(set) ||
-	    !check_fails(set))
+	if (!check_spans(set, size) || !check_header(set) || !check_patterns(set) ||
+	    !check_tables(set) || !check_fails(set))
 		return NULL;
 	return set;
 }

@@ -1,11 +1,10 @@
 /*
  * build.c - from patterns to a blob
  *
- * Sort the texts, drop doubles, store them with their edges, then let build_fail.c and build_filter.c add theirs; last
- * the sections are laid out one after the other. Everything made on the way spells secrets or tells of them, and is
- * wiped before it is freed, also on failure.
+ * Sort the texts, drop doubles, store them with their edges, then let build_fail.c and
+ * build_filter.c add theirs; last the sections are laid out one after the other. Everything made on
+ * the way spells secrets or tells of them, and is wiped before it is freed, also on failure.
  */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "gateway/rewrite/rewrite_internal.h"
@@ -54,7 +53,7 @@ void vec_release(struct vec *v)
 	*v = (struct vec){ 0 };
 }
 
-/* ---- texts and edges ------------------------------------------------------------------------------------- */
+/* ---- texts and edges ----------------------------------------------------------------- */
 
 static int compare_texts(struct bytes a, struct bytes b)
 {
@@ -160,8 +159,8 @@ static enum err add_edges(struct builder *b)
 
 	b->head.edge_shift = (uint8_t)(64 - bits);
 	TRY(vec_grow(&b->section[SECTION_EDGES], sizeof(struct set_edge) << bits, &out));
-	TRY(vec_grow(&b->section[SECTION_MARKS], (b->section[SECTION_TEXTS].n / 64 + 1) * sizeof(struct set_mark),
-		     &out));
+	TRY(vec_grow(&b->section[SECTION_MARKS],
+		     (b->section[SECTION_TEXTS].n / 64 + 1) * sizeof(struct set_mark), &out));
 	TRY(vec_grow(&b->lcp, b->head.n * sizeof(*lcp), &out));
 	lcp = out;
 	TRY(vec_grow(&b->parent, b->head.n * sizeof(*parent), &out));
@@ -187,7 +186,7 @@ static enum err add_edges(struct builder *b)
 	return ERR_OK;
 }
 
-/* ---- the blob -------------------------------------------------------------------------------------------- */
+/* ---- the blob ------------------------------------------------------------------------ */
 
 static size_t round_up(size_t n)
 {

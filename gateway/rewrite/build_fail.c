@@ -1,28 +1,30 @@
 /*
  * build_fail.c - where a node goes when no byte continues it
  *
- * Failing from node u settles its first bytes: the pattern pending there, or else one byte. The rest of the path is
- * then read from the root; that this reading is a machine run on known text makes fail(u) follow from fail of u's
- * parent and one more byte, as in Knuth-Morris-Pratt. Reading the rest may fail in its turn and so settle matches:
- * these are u's items. The items of a child extend those of its parent, so they are kept as chains that share
- * their beginnings, and are flattened at the end, one run for each pattern.
+ * Failing from node u settles its first bytes: the pattern pending there, or else one byte. The
+ * rest of the path is then read from the root; that this reading is a machine run on known text
+ * makes fail(u) follow from fail of u's parent and one more byte, as in Knuth-Morris-Pratt. Reading
+ * the rest may fail in its turn and so settle matches: these are u's items. The items of a child
+ * extend those of its parent, so they are kept as chains that share their beginnings, and are
+ * flattened at the end, one run for each pattern.
  *
- * Nodes are taken by depth, since fail() always leads to a lesser depth. Cost: linear in the length of all texts.
+ * Nodes are taken by depth, since fail() always leads to a lesser depth. Cost: linear in the length
+ * of all texts.
  */
 #include <stdlib.h>
 
 #include "gateway/rewrite/rewrite_internal.h"
 
 struct link {
-	uint32_t before;	/* + 1; 0: none */
-	uint32_t count;		/* links up to and with this one */
+	uint32_t before; /* + 1; 0: none */
+	uint32_t count;	 /* links up to and with this one */
 	struct set_item item;
 };
 
 struct node {
 	uint32_t pattern;
 	uint16_t depth;
-	uint32_t chain;		/* last link, + 1; 0: none */
+	uint32_t chain; /* last link, + 1; 0: none */
 };
 
 struct maker {
@@ -31,10 +33,10 @@ struct maker {
 	const uint8_t *texts;
 	const struct set_edge *edges;
 	const uint32_t *lcp, *parent;
-	struct vec nodes;	/* struct node for each place */
-	struct vec links;	/* struct link */
-	struct vec active;	/* uint32_t: patterns by lcp, then those that reach the depth in hand */
-	struct vec copied;	/* uint32_t for each item: its link */
+	struct vec nodes;  /* struct node for each place */
+	struct vec links;  /* struct link */
+	struct vec active; /* uint32_t: patterns by lcp, then those that reach the depth in hand */
+	struct vec copied; /* uint32_t for each item: its link */
 };
 
 static struct node *node_at(struct maker *m, struct set_node s)
@@ -117,18 +119,19 @@ static enum err make_node(struct maker *m, uint32_t j, uint32_t depth)
 	struct node *n;
 
 	if (depth == m->pats[j].length)
-		return ERR_OK;		/* settles as a whole: fails to the root */
+		return ERR_OK; /* settles as a whole: fails to the root */
 	if (up.depth == m->lcp[j])
 		up.pattern = m->parent[j];
 	if (up.depth == 0)
-		return ERR_OK;		/* one byte, settled: the root */
+		return ERR_OK; /* one byte, settled: the root */
 	if (up.depth != m->pats[up.pattern].length) {
 		n = node_at(m, up);
 		v = (struct set_node){ n->pattern, n->depth };
 		chain = n->chain;
 	}
 	while (!step(m, &v, byte)) {
-		uint32_t at = depth - 1 - v.depth, pending = pattern_pending(m->pats, v.pattern, v.depth);
+		uint32_t at = depth - 1 - v.depth,
+			 pending = pattern_pending(m->pats, v.pattern, v.depth);
 
 		if (v.depth == 0)
 			break;
@@ -142,11 +145,13 @@ static enum err make_node(struct maker *m, uint32_t j, uint32_t depth)
 		TRY(chain_add(m, &chain, depth - v.depth, v.pattern));
 		v = (struct set_node){ 0, 0 };
 	}
-	*node_at(m, u) = (struct node){ .pattern = v.pattern, .depth = (uint16_t)v.depth, .chain = chain };
+	*node_at(m, u) =
+		(struct node){ .pattern = v.pattern, .depth = (uint16_t)v.depth, .chain = chain };
 	return ERR_OK;
 }
 
-/* Patterns in the order of their lcp: pattern j joins at depth lcp + 1, where its own nodes begin. */
+/* Patterns in the order of their lcp: pattern j joins at depth lcp + 1, where its own nodes begin.
+ */
 static enum err sort_by_lcp(struct maker *m, uint32_t *first)
 {
 	uint32_t n = m->b->head.n, longest = m->b->head.longest;
@@ -193,7 +198,8 @@ static enum err make_nodes(struct maker *m)
 	return ERR_OK;
 }
 
-/* Index of the chain's first item, shared with the run copied last when it is a beginning of that. */
+/* Index of the chain's first item, shared with the run copied last when it is a beginning of that.
+ */
 static enum err copy_items(struct maker *m, uint32_t chain, uint32_t *run, uint32_t *items)
 {
 	struct vec *section = &m->b->section[SECTION_ITEMS];
@@ -221,7 +227,8 @@ static enum err copy_items(struct maker *m, uint32_t chain, uint32_t *run, uint3
 	return ERR_OK;
 }
 
-/* Entries are made from each pattern's end, where its chain is longest, and turned round afterwards. */
+/* Entries are made from each pattern's end, where its chain is longest, and turned round
+ * afterwards. */
 static enum err copy_pattern(struct maker *m, uint32_t j)
 {
 	struct vec *section = &m->b->section[SECTION_FAILS];

@@ -1,14 +1,15 @@
 /*
  * build_filter.c - the tables in front of the root
  *
- * Chooses q, the stride and W from the shortest pattern, then enters each pattern's grams at offsets 0 to stride - 1
- * (see rewrite_internal.h). A large set gets a shorter stride: fewer grams, so the tables stay in the cache.
+ * Chooses q, the stride and W from the shortest pattern, then enters each pattern's grams at
+ * offsets 0 to stride - 1 (see rewrite_internal.h). A large set gets a shorter stride: fewer grams,
+ * so the tables stay in the cache.
  */
 #include "gateway/rewrite/rewrite_internal.h"
 
-#define GRAMS_AIM 65536u	/* more than this and the stride is cut, down to STRIDE_FLOOR */
+#define GRAMS_AIM 65536u /* more than this and the stride is cut, down to STRIDE_FLOOR */
 #define STRIDE_FLOOR 4u
-#define BLOOM_RATIO 32u		/* bits for each gram */
+#define BLOOM_RATIO 32u /* bits for each gram */
 #define BLOOM_BITS_MIN 14
 #define BLOOM_BITS_MAX 22
 #define OFFSET_BITS_MAX 18
@@ -64,7 +65,8 @@ static enum err add_grams(struct builder *b)
 			uint64_t gram = load_gram(text, o, head->gram);
 			uint64_t hash = hash_bloom(gram), bit = hash >> head->bloom_shift;
 
-			bloom[bit / 64] |= UINT64_C(1) << (bit % 64) | UINT64_C(1) << BLOOM_SECOND(hash);
+			bloom[bit / 64] |=
+				UINT64_C(1) << (bit % 64) | UINT64_C(1) << BLOOM_SECOND(hash);
 			offsets[hash_offset(gram) >> head->offset_shift] |= (uint16_t)(1u << o);
 		}
 	}

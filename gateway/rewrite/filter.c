@@ -1,9 +1,10 @@
 /*
  * filter.c - from the root, find the next place where a pattern may begin
  *
- * The text is sampled at each stride; see rewrite_internal.h for why no beginning is missed. What is sampled is inside
- * the text given: nothing is read past its end. In a stream the last bytes may begin a pattern that goes on in the
- * next chunk; there each byte that begins any pattern is tried by the machine itself.
+ * The text is sampled at each stride; see rewrite_internal.h for why no beginning is missed. What
+ * is sampled is inside the text given: nothing is read past its end. In a stream the last bytes may
+ * begin a pattern that goes on in the next chunk; there each byte that begins any pattern is tried
+ * by the machine itself.
  */
 #include "gateway/rewrite/rewrite_internal.h"
 
@@ -20,8 +21,10 @@ static ALWAYS_INLINE uint64_t bloom_test(const uint64_t *bloom, unsigned shift, 
 	return word >> (bit % 64) & word >> BLOOM_SECOND(hash);
 }
 
-/* Four samples at once, as long as they can be loaded whole; *t is the first that hits, or where the loop ended. */
-static ALWAYS_INLINE bool skip_fours(const struct rewrite_set *set, struct bytes in, size_t *t, const unsigned q)
+/* Four samples at once, as long as they can be loaded whole; *t is the first that hits, or where
+ * the loop ended. */
+static ALWAYS_INLINE bool skip_fours(const struct rewrite_set *set, struct bytes in, size_t *t,
+				     const unsigned q)
 {
 	const uint64_t *bloom = set_section(set, SECTION_BLOOM);
 	const unsigned shift = set->bloom_shift, up = 8 * (8 - q);
@@ -46,8 +49,10 @@ static ALWAYS_INLINE bool skip_fours(const struct rewrite_set *set, struct bytes
 	return false;
 }
 
-/* The first sample at or after t whose gram may be in a pattern, or one whose gram is not all inside `in`. */
-static ALWAYS_INLINE size_t skip_samples(const struct rewrite_set *set, struct bytes in, size_t t, const unsigned q)
+/* The first sample at or after t whose gram may be in a pattern, or one whose gram is not all
+ * inside `in`. */
+static ALWAYS_INLINE size_t skip_samples(const struct rewrite_set *set, struct bytes in, size_t t,
+					 const unsigned q)
 {
 	const uint64_t *bloom = set_section(set, SECTION_BLOOM);
 
@@ -61,7 +66,8 @@ static ALWAYS_INLINE size_t skip_samples(const struct rewrite_set *set, struct b
 
 #ifdef WITH_BMI2
 /* The same with the three-operand shifts of BMI2: a fifth fewer instructions. */
-__attribute__((target("bmi2"))) static size_t skip_samples_bmi2(const struct rewrite_set *set, struct bytes in, size_t t)
+__attribute__((target("bmi2"))) static size_t skip_samples_bmi2(const struct rewrite_set *set,
+								struct bytes in, size_t t)
 {
 	return skip_samples(set, in, t, 8);
 }
@@ -79,7 +85,8 @@ size_t filter_skip(const struct rewrite_set *set, struct bytes in, size_t t)
 }
 
 /* The node after the one byte at p. */
-static inline bool enter(const struct rewrite_set *set, struct bytes in, size_t p, struct set_state *at)
+static inline bool enter(const struct rewrite_set *set, struct bytes in, size_t p,
+			 struct set_state *at)
 {
 	uint32_t pattern = 0;
 
@@ -93,13 +100,15 @@ static inline bool enter(const struct rewrite_set *set, struct bytes in, size_t 
 	return true;
 }
 
-/* The sample at t hit: tries the beginnings it can belong to, the leftmost first. Returns where to read on, 0: none. */
-static inline size_t try_sample(const struct rewrite_set *set, struct bytes in, size_t t, bool whole,
-				struct set_state *at)
+/* The sample at t hit: tries the beginnings it can belong to, the leftmost first. Returns where to
+ * read on, 0: none. */
+static inline size_t try_sample(const struct rewrite_set *set, struct bytes in, size_t t,
+				bool whole, struct set_state *at)
 {
 	const uint16_t *offsets = set_section(set, SECTION_OFFSETS);
 	uint64_t gram = load_gram(in, t, set->gram);
-	unsigned mask = offsets[hash_offset(gram) >> set->offset_shift] & ((2u << (set->stride - 1)) - 1);
+	unsigned mask =
+		offsets[hash_offset(gram) >> set->offset_shift] & ((2u << (set->stride - 1)) - 1);
 
 	while (mask) {
 		unsigned o = 31 - (unsigned)__builtin_clz(mask);
@@ -116,7 +125,8 @@ static inline size_t try_sample(const struct rewrite_set *set, struct bytes in, 
 	return 0;
 }
 
-size_t filter_find(const struct rewrite_set *set, struct bytes in, size_t i, bool whole, struct set_state *at)
+size_t filter_find(const struct rewrite_set *set, struct bytes in, size_t i, bool whole,
+		   struct set_state *at)
 {
 	size_t stride = set->stride, q = set->gram, t = i + stride - 1;
 

@@ -1,19 +1,19 @@
 /*
  * spell.c - the ways a token is written where it stands
  *
- * A dummy found as it is in a JSON string gives way to the real value as a JSON string needs it, and so for queries,
- * paths and forms. A dummy found percent-encoded gives way to a percent-encoded value wherever that was. Encoding
- * never fails on content; decoding is strict.
+ * A dummy found as it is in a JSON string gives way to the real value as a JSON string needs it,
+ * and so for queries, paths and forms. A dummy found percent-encoded gives way to a percent-encoded
+ * value wherever that was. Encoding never fails on content; decoding is strict.
  *
- * Seam: further forms (base64 at three alignments, hex) are further entries of enum rewrite_form; only encode_byte()
- * and decode() below know what a form is.
+ * Seam: further forms (base64 at three alignments, hex) are further entries of enum rewrite_form;
+ * only encode_byte() and decode() below know what a form is.
  */
 #include "gateway/rewrite/rewrite.h"
 
 static const char hex_upper[] = "0123456789ABCDEF";
 static const char hex_lower[] = "0123456789abcdef";
 
-/* ---- encode ---------------------------------------------------------------------------------------------- */
+/* ---- encode -------------------------------------------------------------------------- */
 
 static bool is_alnum(uint8_t c)
 {
@@ -59,12 +59,12 @@ static size_t encode_byte(enum rewrite_form form, uint8_t c, uint8_t out[6])
 	case REWRITE_PERCENT_LOWER:
 		hex = hex_lower;
 		/* fall through */
-	case REWRITE_PERCENT:		/* RFC 3986 2.3: unreserved */
+	case REWRITE_PERCENT: /* RFC 3986 2.3: unreserved */
 		return is_alnum(c) || (c && strchr("-._~", c)) ? 1 : spell_percent(c, hex, out);
 	case REWRITE_FORM_LOWER:
 		hex = hex_lower;
 		/* fall through */
-	case REWRITE_FORM:		/* WHATWG URL 5.2 */
+	case REWRITE_FORM: /* WHATWG URL 5.2 */
 		if (c == ' ') {
 			out[0] = '+';
 			return 1;
@@ -97,7 +97,7 @@ enum err rewrite_encode(enum rewrite_form form, struct bytes in, struct buf *out
 	return ERR_OK;
 }
 
-/* ---- decode ---------------------------------------------------------------------------------------------- */
+/* ---- decode -------------------------------------------------------------------------- */
 
 static int hex_value(uint8_t c)
 {
@@ -156,7 +156,9 @@ static enum err decode_json_unicode(struct bytes in, struct buf *out, size_t *ea
 		return ERR_BAD_VALUE;
 	*eaten = 6;
 	if (c >= 0xd800 && c <= 0xdbff) {
-		long low = bytes_starts(bytes_from(in, 6), BYTES_LIT("\\u")) ? hex_number(bytes_from(in, 8), 4) : -1;
+		long low = bytes_starts(bytes_from(in, 6), BYTES_LIT("\\u"))
+				   ? hex_number(bytes_from(in, 8), 4)
+				   : -1;
 
 		if (low < 0xdc00 || low > 0xdfff)
 			return ERR_BAD_VALUE;
@@ -234,24 +236,28 @@ enum err rewrite_decode(enum rewrite_form form, struct bytes in, struct buf *out
 	return ERR_OK;
 }
 
-/* ---- forms and contexts ---------------------------------------------------------------------------------- */
+/* ---- forms and contexts -------------------------------------------------------------- */
 
 static enum err visit_distinct(struct bytes token, struct buf spelled[REWRITE_FORM_COUNT],
-			       enum err (*visit)(void *owner, enum rewrite_form form, struct bytes text), void *owner)
+			       enum err (*visit)(void *owner, enum rewrite_form form,
+						 struct bytes text),
+			       void *owner)
 {
 	for (int form = 0; form < REWRITE_FORM_COUNT; form++) {
 		bool known = false;
 
 		TRY(rewrite_encode((enum rewrite_form)form, token, &spelled[form]));
 		for (int i = 0; i < form; i++)
-			known = known || bytes_eq(buf_bytes(&spelled[i]), buf_bytes(&spelled[form]));
+			known = known ||
+				bytes_eq(buf_bytes(&spelled[i]), buf_bytes(&spelled[form]));
 		if (!known)
 			TRY(visit(owner, (enum rewrite_form)form, buf_bytes(&spelled[form])));
 	}
 	return ERR_OK;
 }
 
-enum err rewrite_forms(struct bytes token, enum err (*visit)(void *owner, enum rewrite_form form, struct bytes text),
+enum err rewrite_forms(struct bytes token,
+		       enum err (*visit)(void *owner, enum rewrite_form form, struct bytes text),
 		       void *owner)
 {
 	struct buf spelled[REWRITE_FORM_COUNT];
@@ -293,8 +299,9 @@ static bool iends(struct bytes b, struct bytes suffix)
 
 enum rewrite_context rewrite_context_of_media(struct bytes content_type)
 {
-	static const char *const json[] = { "application/json", "text/json", "application/x-ndjson",
-					    "application/ndjson", "application/jsonl", "application/x-jsonlines",
+	static const char *const json[] = { "application/json",	     "text/json",
+					    "application/x-ndjson",  "application/ndjson",
+					    "application/jsonl",     "application/x-jsonlines",
 					    "application/jsonlines", "application/json-seq" };
 	struct bytes type = bytes_trim(bytes_first(content_type, bytes_index(content_type, ';')));
 

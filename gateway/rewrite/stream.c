@@ -1,10 +1,11 @@
 /*
  * stream.c - walk the machine over a text and write the output
  *
- * walk() reads from a node until a match is settled, the node fails, or the text ends; the filter takes over at the
- * root. Output is owed from `done` on: nothing is emitted before a replacement or the end of the chunk makes it
- * necessary, so a chunk without matches goes out as it came. Places are counted from the start of the chunk; what
- * was held before it lies at negative places and is read from the set.
+ * walk() reads from a node until a match is settled, the node fails, or the text ends; the filter
+ * takes over at the root. Output is owed from `done` on: nothing is emitted before a replacement or
+ * the end of the chunk makes it necessary, so a chunk without matches goes out as it came. Places
+ * are counted from the start of the chunk; what was held before it lies at negative places and is
+ * read from the set.
  */
 /* REWRITE_PORTABLE takes the ways every machine has, so that a test can show both are right. */
 #if defined(__SSE2__) && !defined(REWRITE_PORTABLE)
@@ -19,10 +20,10 @@ struct scan {
 	const struct rewrite_ops *ops;
 	void *owner;
 	struct bytes in;
-	uint64_t base;		/* offset of in.p[0] in the stream */
-	const uint8_t *held;	/* the bytes before in.p[0], from place -held_n */
+	uint64_t base;	     /* offset of in.p[0] in the stream */
+	const uint8_t *held; /* the bytes before in.p[0], from place -held_n */
 	size_t held_n;
-	ptrdiff_t done;		/* all before this place is emitted or replaced */
+	ptrdiff_t done; /* all before this place is emitted or replaced */
 };
 
 static enum err emit_until(struct scan *sc, ptrdiff_t to)
@@ -35,7 +36,8 @@ static enum err emit_until(struct scan *sc, ptrdiff_t to)
 		sc->done = end;
 	}
 	if (sc->done < to) {
-		TRY(sc->ops->emit(sc->owner, bytes_of(sc->in.p + sc->done, (size_t)(to - sc->done))));
+		TRY(sc->ops->emit(sc->owner,
+				  bytes_of(sc->in.p + sc->done, (size_t)(to - sc->done))));
 		sc->done = to;
 	}
 	return ERR_OK;
@@ -71,7 +73,8 @@ static const struct set_fail *fail_of(const struct rewrite_set *set, uint32_t pl
 	return &fails[mark->rank + (uint64_t)__builtin_popcountll(mark->fails & (bit - 1))];
 }
 
-/* No byte continues *at, whose path ends before place `end`: settles its matches and goes where it fails to. */
+/* No byte continues *at, whose path ends before place `end`: settles its matches and goes where it
+ * fails to. */
 static enum err fail(struct scan *sc, ptrdiff_t end, struct set_state *at)
 {
 	const struct set_pattern *pats = set_patterns(sc->set);
@@ -88,7 +91,8 @@ static enum err fail(struct scan *sc, ptrdiff_t end, struct set_state *at)
 		const struct set_item *items = set_section(sc->set, SECTION_ITEMS);
 
 		for (uint32_t i = 0; i < f->n_items; i++)
-			TRY(settle(sc, start + (ptrdiff_t)items[f->items + i].at, items[f->items + i].pattern));
+			TRY(settle(sc, start + (ptrdiff_t)items[f->items + i].at,
+				   items[f->items + i].pattern));
 	}
 	*at = state_at(sc->set, f->pattern, f->depth);
 	return ERR_OK;
@@ -102,7 +106,8 @@ static inline size_t same_of_32(const uint8_t *a, const uint8_t *b)
 				     _mm_loadu_si128((const __m128i *)(const void *)b));
 	__m128i high = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(a + 16)),
 				      _mm_loadu_si128((const __m128i *)(const void *)(b + 16)));
-	uint64_t same = (uint64_t)(unsigned)_mm_movemask_epi8(low) | (uint64_t)(unsigned)_mm_movemask_epi8(high) << 16;
+	uint64_t same = (uint64_t)(unsigned)_mm_movemask_epi8(low) |
+			(uint64_t)(unsigned)_mm_movemask_epi8(high) << 16;
 
 	return (size_t)__builtin_ctzll(~same);
 #else
@@ -116,7 +121,8 @@ static inline size_t same_of_32(const uint8_t *a, const uint8_t *b)
 #endif
 }
 
-/* Length of what the text and a pattern's rest have in common; the pattern can be read SET_TEXT_PAD further. */
+/* Length of what the text and a pattern's rest have in common; the pattern can be read SET_TEXT_PAD
+ * further. */
 static inline size_t common_length(struct bytes text, const uint8_t *rest, size_t room)
 {
 	size_t i = 0, n = text.n < room ? text.n : room;
@@ -133,8 +139,8 @@ static inline size_t common_length(struct bytes text, const uint8_t *rest, size_
 }
 
 /*
- * From node *at, with place *i the next to read. Ends at the end of the text, at a settled match, or after failing;
- * in the last two cases *at may be the root, or a node from which to go on.
+ * From node *at, with place *i the next to read. Ends at the end of the text, at a settled match,
+ * or after failing; in the last two cases *at may be the root, or a node from which to go on.
  */
 static enum err walk(struct scan *sc, size_t *i, struct set_state *at)
 {
@@ -144,7 +150,8 @@ static enum err walk(struct scan *sc, size_t *i, struct set_state *at)
 	for (;;) {
 		const struct set_pattern *p = &pats[at->pattern];
 		uint32_t place = at->start + at->depth, to = SET_NONE;
-		size_t run = common_length(bytes_from(sc->in, *i), texts + place, p->length - at->depth);
+		size_t run =
+			common_length(bytes_from(sc->in, *i), texts + place, p->length - at->depth);
 		const struct set_mark *mark = set_mark(sc->set, place += (uint32_t)run);
 
 		*i += run;
@@ -158,9 +165,11 @@ static enum err walk(struct scan *sc, size_t *i, struct set_state *at)
 		if (*i == sc->in.n)
 			return ERR_OK;
 		if (mark->edges >> (place % 64) & 1) {
-			to = edge_find(set_section(sc->set, SECTION_EDGES), sc->set->edge_shift, place, sc->in.p[*i]);
-		} else if (!(mark->fails >> (place % 64) & 1) && !p->within && at->depth < p->length) {
-			*at = SET_ROOT;		/* what fail() would do, without looking */
+			to = edge_find(set_section(sc->set, SECTION_EDGES), sc->set->edge_shift,
+				       place, sc->in.p[*i]);
+		} else if (!(mark->fails >> (place % 64) & 1) && !p->within &&
+			   at->depth < p->length) {
+			*at = SET_ROOT; /* what fail() would do, without looking */
 			return ERR_OK;
 		}
 		if (to == SET_NONE)
@@ -178,7 +187,8 @@ static enum err scan_text(struct scan *sc, bool whole, struct set_state *at)
 
 	while (i < sc->in.n) {
 		/* Where one beginning breaks off the next often stands: look there first. */
-		if (at->depth == 0 && walked && i + prefix <= sc->in.n && filter_jump(sc->set, sc->in, i, at)) {
+		if (at->depth == 0 && walked && i + prefix <= sc->in.n &&
+		    filter_jump(sc->set, sc->in, i, at)) {
 			i += prefix;
 		} else if (at->depth == 0) {
 			i = filter_find(sc->set, sc->in, i, whole, at);
@@ -199,17 +209,19 @@ static enum err scan_end(struct scan *sc, ptrdiff_t end, struct set_state *at)
 	return emit_until(sc, end);
 }
 
-/* ---- streams --------------------------------------------------------------------------------------------- */
+/* ---- streams ------------------------------------------------------------------------- */
 
-void rewrite_stream_init(struct rewrite_stream *s, const struct rewrite_set *set, const struct rewrite_ops *ops,
-			 void *owner)
+void rewrite_stream_init(struct rewrite_stream *s, const struct rewrite_set *set,
+			 const struct rewrite_ops *ops, void *owner)
 {
 	*s = (struct rewrite_stream){ .set = set, .ops = ops, .owner = owner };
 }
 
 static struct scan scan_of(const struct rewrite_stream *s, struct bytes in)
 {
-	struct scan sc = { .set = s->set, .ops = s->ops, .owner = s->owner, .in = in, .base = s->offset };
+	struct scan sc = {
+		.set = s->set, .ops = s->ops, .owner = s->owner, .in = in, .base = s->offset
+	};
 
 	if (s->depth) {
 		sc.held = set_texts(s->set) + set_patterns(s->set)[s->pattern].place;
@@ -228,7 +240,7 @@ enum err rewrite_feed(struct rewrite_stream *s, struct bytes in)
 		return ERR_OK;
 	sc = scan_of(s, in);
 	s->offset += in.n;
-	s->depth = 0;		/* should it fail */
+	s->depth = 0; /* should it fail */
 	if (s->set->n) {
 		TRY(scan_text(&sc, false, &at));
 		s->pattern = at.pattern;
@@ -257,7 +269,8 @@ void rewrite_stream_release(struct rewrite_stream *s)
 	explicit_bzero(s, sizeof(*s));
 }
 
-enum err rewrite_whole(const struct rewrite_set *set, struct bytes in, const struct rewrite_ops *ops, void *owner)
+enum err rewrite_whole(const struct rewrite_set *set, struct bytes in,
+		       const struct rewrite_ops *ops, void *owner)
 {
 	struct set_state at = SET_ROOT;
 	struct scan sc;
@@ -278,7 +291,8 @@ static enum err drop(void *owner, struct bytes out)
 	return ERR_OK;
 }
 
-static enum rewrite_verdict stop(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict stop(void *owner, uint32_t id, uint64_t offset,
+				 struct bytes *replacement)
 {
 	(void)owner;
 	(void)id;

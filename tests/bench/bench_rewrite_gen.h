@@ -40,7 +40,7 @@ static void gen_tokens(struct gen_token *tokens, size_t n)
 {
 	static const struct {
 		const char *start, *alphabet;
-		uint32_t least, most;	/* bytes after the start */
+		uint32_t least, most; /* bytes after the start */
 	} kinds[] = {
 		{ "sk-dummy-", "0123456789abcdef", 32, 48 },
 		{ "ghp_", GEN_ALNUM, 36, 36 },
@@ -58,7 +58,8 @@ static void gen_tokens(struct gen_token *tokens, size_t n)
 
 		memcpy(tokens[i].text, kinds[k].start, start);
 		for (uint32_t c = 0; c < more; c++)
-			tokens[i].text[start + c] = kinds[k].alphabet[gen_below((uint32_t)strlen(kinds[k].alphabet))];
+			tokens[i].text[start + c] =
+				kinds[k].alphabet[gen_below((uint32_t)strlen(kinds[k].alphabet))];
 		tokens[i].n = start + more;
 	}
 }
@@ -73,19 +74,24 @@ static size_t gen_string(char *out, const char *alphabet, uint32_t n)
 /* One event of at most 2 KB; returns its length. */
 static size_t gen_event(char *out, const struct gen_token *near, size_t n_near)
 {
-	static const char *const words[] = { "the", "model", "returned", "list", "choices", "role", "assistant",
-		"content", "tool", "call", "arguments", "usage", "prompt", "completion", "error", "retry", "stream",
-		"delta", "finish", "reason", "stop", "length", "system", "user", "function", "result", "skip",
-		"asking", "great", "key", "AK", "gh", "xo", "sk" };
+	static const char *const words[] = {
+		"the",	   "model",  "returned", "list",      "choices", "role",   "assistant",
+		"content", "tool",   "call",	 "arguments", "usage",	 "prompt", "completion",
+		"error",   "retry",  "stream",	 "delta",     "finish",	 "reason", "stop",
+		"length",  "system", "user",	 "function",  "result",	 "skip",   "asking",
+		"great",   "key",    "AK",	 "gh",	      "xo",	 "sk"
+	};
 	char *o = out;
 
 	o += sprintf(o, "{\"id\": \"msg_");
 	o += gen_string(o, "0123456789abcdef", 24);
-	o += sprintf(o, "\", \"object\": \"chat.completion.chunk\", \"created\": %u, \"content\": \"", gen_below(1u << 31));
+	o += sprintf(o,
+		     "\", \"object\": \"chat.completion.chunk\", \"created\": %u, \"content\": \"",
+		     gen_below(1u << 31));
 	for (int i = 0; i < 50; i++)
 		o += sprintf(o, "%s ", words[gen_below(sizeof(words) / sizeof(words[0]))]);
-	o += sprintf(o, "\", \"logprobs\": [0.%04u, 0.%04u, 0.%04u], \"b64\": \"", gen_below(10000), gen_below(10000),
-		     gen_below(10000));
+	o += sprintf(o, "\", \"logprobs\": [0.%04u, 0.%04u, 0.%04u], \"b64\": \"", gen_below(10000),
+		     gen_below(10000), gen_below(10000));
 	o += gen_string(o, GEN_ALNUM, 60);
 	for (int i = 0; near && i < 6; i++) {
 		const struct gen_token *t = &near[gen_below((uint32_t)n_near)];
@@ -97,7 +103,8 @@ static size_t gen_event(char *out, const struct gen_token *near, size_t n_near)
 	return (size_t)(o - out);
 }
 
-static void gen_fill(enum gen_text kind, uint8_t *out, size_t n, const struct gen_token *tokens, size_t n_tokens)
+static void gen_fill(enum gen_text kind, uint8_t *out, size_t n, const struct gen_token *tokens,
+		     size_t n_tokens)
 {
 	char piece[4096];
 	size_t at = 0;
@@ -133,5 +140,6 @@ static void gen_fill(enum gen_text kind, uint8_t *out, size_t n, const struct ge
 		at += len;
 	}
 	for (size_t mb = 0; kind == GEN_JSON && (mb << 20) + 8192 < n; mb++)
-		memcpy(out + (mb << 20) + 5000, tokens[mb % n_tokens].text, tokens[mb % n_tokens].n);
+		memcpy(out + (mb << 20) + 5000, tokens[mb % n_tokens].text,
+		       tokens[mb % n_tokens].n);
 }

@@ -1,9 +1,10 @@
 /*
  * bench_rewrite_scan.c - how fast the rewriter reads, in GB/s
  *
- * 5, 50 and 1000 tokens on five kinds of text, streamed in 16 KiB chunks, beside memchr, memcpy and, where its library
- * is there, Hyperscan on the same sets. Also: what one short header value costs, how long sets take to build, and a
- * set made to be slow. The best of several runs counts: what disturbs a run only slows it.
+ * 5, 50 and 1000 tokens on five kinds of text, streamed in 16 KiB chunks, beside memchr, memcpy
+ * and, where its library is there, Hyperscan on the same sets. Also: what one short header value
+ * costs, how long sets take to build, and a set made to be slow. The best of several runs counts:
+ * what disturbs a run only slows it.
  *
  * usage: bench_rewrite_scan [--json] [--quick]
  */
@@ -44,7 +45,7 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* ---- what is measured ------------------------------------------------------------------------------------ */
+/* ---- what is measured ---------------------------------------------------------------- */
 
 static enum err on_emit(void *owner, struct bytes out)
 {
@@ -52,7 +53,8 @@ static enum err on_emit(void *owner, struct bytes out)
 	return ERR_OK;
 }
 
-static enum rewrite_verdict on_match(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict on_match(void *owner, uint32_t id, uint64_t offset,
+				     struct bytes *replacement)
 {
 	(void)owner;
 	(void)id;
@@ -76,7 +78,8 @@ static void run_rewrite(void *arg)
 
 	rewrite_stream_init(&s, arg, &ops, &out);
 	for (size_t at = 0; at < text_n; at += CHUNK)
-		if (rewrite_feed(&s, bytes_of(text + at, text_n - at < CHUNK ? text_n - at : CHUNK)) != ERR_OK)
+		if (rewrite_feed(&s, bytes_of(text + at,
+					      text_n - at < CHUNK ? text_n - at : CHUNK)) != ERR_OK)
 			die("rewrite_feed failed");
 	if (rewrite_end(&s) != ERR_OK)
 		die("rewrite_end failed");
@@ -120,7 +123,8 @@ struct hyperscan {
 	hs_scratch_t *scratch;
 };
 
-static int on_hs(unsigned id, unsigned long long from, unsigned long long to, unsigned flags, void *ctx)
+static int on_hs(unsigned id, unsigned long long from, unsigned long long to, unsigned flags,
+		 void *ctx)
 {
 	(void)id;
 	(void)from;
@@ -157,19 +161,21 @@ static struct hyperscan hyperscan_of(size_t n)
 		lengths[i] = tokens[i].n;
 		ids[i] = (unsigned)i;
 	}
-	if (hs_compile_lit_multi(texts, flags, ids, lengths, (unsigned)n, HS_MODE_STREAM, NULL, &h.db, &error) !=
-	    HS_SUCCESS || hs_alloc_scratch(h.db, &h.scratch) != HS_SUCCESS)
+	if (hs_compile_lit_multi(texts, flags, ids, lengths, (unsigned)n, HS_MODE_STREAM, NULL,
+				 &h.db, &error) != HS_SUCCESS ||
+	    hs_alloc_scratch(h.db, &h.scratch) != HS_SUCCESS)
 		die("Hyperscan does not compile the tokens");
 	return h;
 }
 #endif
 
-/* ---- report ---------------------------------------------------------------------------------------------- */
+/* ---- report -------------------------------------------------------------------------- */
 
 static void report(const char *what, size_t n, const char *kind, double value, const char *unit)
 {
 	if (json)
-		printf("%s\n  {\"what\": \"%s\", \"tokens\": %zu, \"text\": \"%s\", \"value\": %.3f, \"unit\": \"%s\"}",
+		printf("%s\n  {\"what\": \"%s\", \"tokens\": %zu, \"text\": \"%s\", \"value\": "
+		       "%.3f, \"unit\": \"%s\"}",
 		       results ? "," : "", what, n, kind, value, unit);
 	else
 		printf("%-12s %6zu  %-14s %9.3f %s\n", what, n, kind, value, unit);
@@ -186,12 +192,14 @@ static void bench_texts(size_t n)
 	struct hyperscan h = hyperscan_of(n);
 #endif
 
-	if (rewrite_set_build(patterns, n, &blob, &size) != ERR_OK || !(set = rewrite_set_open(blob, size)))
+	if (rewrite_set_build(patterns, n, &blob, &size) != ERR_OK ||
+	    !(set = rewrite_set_open(blob, size)))
 		die("rewrite_set_build failed");
 	report("blob", n, "-", (double)size / 1024, "KiB");
 	for (int kind = 0; kind < GEN_TEXTS; kind++) {
 		gen_fill((enum gen_text)kind, text, text_n, tokens, n);
-		report("rewrite", n, gen_names[kind], best_rate(run_rewrite, (void *)(uintptr_t)set), "GB/s");
+		report("rewrite", n, gen_names[kind],
+		       best_rate(run_rewrite, (void *)(uintptr_t)set), "GB/s");
 #ifdef WITH_HYPERSCAN
 		report("hyperscan", n, gen_names[kind], best_rate(run_hyperscan, &h), "GB/s");
 #endif
@@ -213,7 +221,8 @@ static void bench_short(size_t n, struct bytes password)
 	void *blob;
 
 	patterns[n].text = password;
-	if (rewrite_set_build(patterns, n + 1, &blob, &size) != ERR_OK || !(set = rewrite_set_open(blob, size)))
+	if (rewrite_set_build(patterns, n + 1, &blob, &size) != ERR_OK ||
+	    !(set = rewrite_set_open(blob, size)))
 		die("rewrite_set_build failed");
 	patterns[n] = kept;
 	snprintf(name, sizeof(name), "json, 1 of %zu", password.n);
@@ -231,7 +240,8 @@ static void bench_header(size_t n)
 	size_t size;
 	void *blob;
 
-	if (rewrite_set_build(patterns, n, &blob, &size) != ERR_OK || !(set = rewrite_set_open(blob, size)))
+	if (rewrite_set_build(patterns, n, &blob, &size) != ERR_OK ||
+	    !(set = rewrite_set_open(blob, size)))
 		die("rewrite_set_build failed");
 	for (int run = 0; run < 20; run++) {
 		double from = now(), took;
@@ -264,7 +274,8 @@ static void bench_build(size_t n)
 static void bench_hostile(void)
 {
 	static uint8_t as[4096];
-	struct rewrite_pattern pats[2] = { { bytes_of(as, sizeof(as)), 0 }, { bytes_of(as, 1), 1 } };
+	struct rewrite_pattern pats[2] = { { bytes_of(as, sizeof(as)), 0 },
+					   { bytes_of(as, 1), 1 } };
 	const struct rewrite_set *set;
 	size_t size;
 	void *blob;
@@ -273,10 +284,11 @@ static void bench_hostile(void)
 	as[4095] = 'b';
 	memset(text, 'a', text_n);
 	for (size_t n = 1; n <= 2; n++) {
-		if (rewrite_set_build(pats, n, &blob, &size) != ERR_OK || !(set = rewrite_set_open(blob, size)))
+		if (rewrite_set_build(pats, n, &blob, &size) != ERR_OK ||
+		    !(set = rewrite_set_open(blob, size)))
 			die("rewrite_set_build failed");
-		report("rewrite", n, n == 1 ? "a^4095 b" : "and a", best_rate(run_rewrite, (void *)(uintptr_t)set),
-		       "GB/s");
+		report("rewrite", n, n == 1 ? "a^4095 b" : "and a",
+		       best_rate(run_rewrite, (void *)(uintptr_t)set), "GB/s");
 		rewrite_blob_free(blob, size);
 	}
 }
@@ -303,7 +315,8 @@ int main(int argc, char **argv)
 	gen_state = 11;
 	gen_tokens(tokens, TOKENS_MAX);
 	for (size_t i = 0; i < TOKENS_MAX; i++)
-		patterns[i] = (struct rewrite_pattern){ bytes_of(tokens[i].text, tokens[i].n), (uint32_t)i };
+		patterns[i] = (struct rewrite_pattern){ bytes_of(tokens[i].text, tokens[i].n),
+							(uint32_t)i };
 	if (json)
 		printf("[");
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)

@@ -1,7 +1,9 @@
 /*
- * fuzz_rewrite_spell.c - what is spelled in a form reads back as it was; what is read never overruns
+ * fuzz_rewrite_spell.c - what is spelled in a form reads back as it was; what is read never
+ * overruns
  *
- * Input: one byte names the form, the rest is the text, once as bytes to spell and once as a spelling.
+ * Input: one byte names the form, the rest is the text, once as bytes to spell and once as a
+ * spelling.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +12,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static enum rewrite_verdict on_match(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict on_match(void *owner, uint32_t id, uint64_t offset,
+				     struct bytes *replacement)
 {
 	(void)owner;
 	(void)id;
@@ -36,7 +39,8 @@ static void basic(struct bytes value)
 
 	must(rewrite_set_build(&pat, 1, &blob, &size) == ERR_OK);
 	buf_init(&out, 1 << 16);
-	must(rewrite_basic(value, rewrite_set_open(blob, size), &ops, NULL, &out, &changed) == ERR_OK);
+	must(rewrite_basic(value, rewrite_set_open(blob, size), &ops, NULL, &out, &changed) ==
+	     ERR_OK);
 	must(changed == (buf_len(&out) > 0));
 	buf_release(&out);
 	rewrite_blob_free(blob, size);

@@ -1,8 +1,9 @@
 /*
  * fuzz_rewrite_stream.c - any patterns, any text, any cuts: the same as the model
  *
- * Input: number of patterns, then for each its length and bytes; then the size of a piece; the rest is text. Bytes
- * are folded to a few letters when the first byte is odd, so that patterns meet the text and each other.
+ * Input: number of patterns, then for each its length and bytes; then the size of a piece; the rest
+ * is text. Bytes are folded to a few letters when the first byte is odd, so that patterns meet the
+ * text and each other.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,7 +37,8 @@ static void compare(const struct rewrite_pattern *pats, size_t n, struct bytes t
 	expect(set != NULL, "open");
 	model_run(&want, pats, n, text);
 	model_reset(&got);
-	expect(rewrite_whole(set, text, &model_ops, &got) == ERR_OK && model_same(&want, &got), "whole");
+	expect(rewrite_whole(set, text, &model_ops, &got) == ERR_OK && model_same(&want, &got),
+	       "whole");
 	expect(rewrite_any(set, text) == (want.matches > 0), "any");
 	model_reset(&got);
 	rewrite_stream_init(&s, set, &model_ops, &got);
@@ -51,7 +53,8 @@ static void compare(const struct rewrite_pattern *pats, size_t n, struct bytes t
 		free(copy);
 		fed += next.n;
 		if (text.n <= 64 || text.n / piece < 4)
-			expect(rewrite_held(&s) == model_may_hold(pats, n, bytes_first(text, fed)), "held");
+			expect(rewrite_held(&s) == model_may_hold(pats, n, bytes_first(text, fed)),
+			       "held");
 	}
 	expect(rewrite_end(&s) == ERR_OK && model_same(&want, &got), "stream");
 	rewrite_stream_release(&s);

@@ -52,12 +52,13 @@ static enum err record_emit(void *owner, struct bytes out)
 	if (t->emits == t->error_at)
 		return ERR_IO;
 	if (out.n == 0)
-		t->overflow = true;	/* nobody wants an empty emit */
+		t->overflow = true; /* nobody wants an empty emit */
 	put(t, out.p, out.n);
 	return ERR_OK;
 }
 
-static enum rewrite_verdict record_match(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict record_match(void *owner, uint32_t id, uint64_t offset,
+					 struct bytes *replacement)
 {
 	static char text[16];
 	struct model_trace *t = owner;
@@ -71,8 +72,8 @@ static enum rewrite_verdict record_match(void *owner, uint32_t id, uint64_t offs
 const struct rewrite_ops model_ops = { .emit = record_emit, .match = record_match };
 
 /* The longest pattern at a place, first of equals; NULL: none. */
-static const struct rewrite_pattern *longest_at(const struct rewrite_pattern *pats, size_t n, struct bytes in,
-						size_t at)
+static const struct rewrite_pattern *longest_at(const struct rewrite_pattern *pats, size_t n,
+						struct bytes in, size_t at)
 {
 	const struct rewrite_pattern *best = NULL;
 
@@ -123,7 +124,8 @@ size_t model_may_hold(const struct rewrite_pattern *pats, size_t n, struct bytes
 
 		/* A longer pattern may still come of the text from here on. */
 		for (size_t i = 0; i < n; i++)
-			if (pats[i].text.n > in.n - at && memcmp(pats[i].text.p, in.p + at, in.n - at) == 0)
+			if (pats[i].text.n > in.n - at &&
+			    memcmp(pats[i].text.p, in.p + at, in.n - at) == 0)
 				return in.n - at;
 		p = longest_at(pats, n, in, at);
 		at += p ? p->text.n : 1;

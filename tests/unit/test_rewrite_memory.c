@@ -1,8 +1,9 @@
 /*
- * test_rewrite_memory.c - building leaves no trace of the patterns, and survives any failed allocation
+ * test_rewrite_memory.c - building leaves no trace of the patterns, and survives any failed
+ * allocation
  *
- * The builder is compiled in here with an allocator that never gives memory twice, so that whatever was not wiped
- * is still there to be found.
+ * The builder is compiled in here with an allocator that never gives memory twice, so that whatever
+ * was not wiped is still there to be found.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,9 +42,9 @@ static void arena_wipe_free(void *p, size_t n)
 #define malloc(n) arena_alloc(n)
 #define aligned_alloc(align, n) arena_alloc(n)
 #define mem_wipe_free(p, n) arena_wipe_free(p, n)
-#include "gateway/rewrite/build.c"
-#include "gateway/rewrite/build_fail.c"
-#include "gateway/rewrite/build_filter.c"
+#include "gateway/rewrite/build.c"	  /* NOLINT(bugprone-suspicious-include) */
+#include "gateway/rewrite/build_fail.c"	  /* NOLINT(bugprone-suspicious-include) */
+#include "gateway/rewrite/build_filter.c" /* NOLINT(bugprone-suspicious-include) */
 #undef malloc
 #undef aligned_alloc
 #undef mem_wipe_free
@@ -63,7 +64,8 @@ static int make_patterns(void **state)
 {
 	(void)state;
 	for (uint32_t i = 0; i < ARRAY_SIZE(pats); i++) {
-		int n = snprintf(texts[i], sizeof(texts[i]), i % 5 ? "canary-%u-secret-%u" : "%u-secret-%u", i / 5 % 10,
+		int n = snprintf(texts[i], sizeof(texts[i]),
+				 i % 5 ? "canary-%u-secret-%u" : "%u-secret-%u", i / 5 % 10,
 				 i % 5 ? i : i / 5 % 10);
 
 		pats[i] = (struct rewrite_pattern){ bytes_of(texts[i], (size_t)n), i };

@@ -5,7 +5,7 @@
  */
 #define REWRITE_PORTABLE 1
 
-#include "gateway/rewrite/filter.c"
-#include "gateway/rewrite/stream.c"
+#include "gateway/rewrite/filter.c" /* NOLINT(bugprone-suspicious-include) */
+#include "gateway/rewrite/stream.c" /* NOLINT(bugprone-suspicious-include) */
 
-#include "tests/unit/test_rewrite_stream.c"
+#include "tests/unit/test_rewrite_stream.c" /* NOLINT(bugprone-suspicious-include) */

@@ -19,7 +19,7 @@ static uint64_t seed = 3;
 static uint32_t chance(uint32_t n)
 {
 	seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-	return (uint32_t)(seed >> 33) % n;
+	return n ? (uint32_t)(seed >> 33) % n : 0;
 }
 
 static void stream_in_chunks(const struct rewrite_set *set, struct bytes in, size_t chunk)
@@ -53,7 +53,8 @@ static void test_patterns_out_of_bounds_are_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		assert_int_equal(rewrite_set_build(rows[i].pats, rows[i].n, &blob, &size), rows[i].want);
+		assert_int_equal(rewrite_set_build(rows[i].pats, rows[i].n, &blob, &size),
+				 rows[i].want);
 		assert_int_equal(blob != NULL, rows[i].want == ERR_OK);
 		rewrite_blob_free(blob, size);
 	}
@@ -64,7 +65,9 @@ static void test_patterns_out_of_bounds_are_refused(void **state)
 
 static void test_first_of_equal_patterns_wins(void **state)
 {
-	struct rewrite_pattern pats[] = { { BYTES_LIT("other"), 1 }, { BYTES_LIT("same"), 30 }, { BYTES_LIT("same"), 4 },
+	struct rewrite_pattern pats[] = { { BYTES_LIT("other"), 1 },
+					  { BYTES_LIT("same"), 30 },
+					  { BYTES_LIT("same"), 4 },
 					  { BYTES_LIT("same"), 30 } };
 	const struct rewrite_set *set;
 	size_t size;
@@ -85,7 +88,8 @@ static void test_first_of_equal_patterns_wins(void **state)
 /* A blob holds no address: copied elsewhere, with the first one wiped, it does the same. */
 static void test_blob_can_be_moved(void **state)
 {
-	struct rewrite_pattern pats[] = { { BYTES_LIT("token-0123456789-abcdef"), 0 }, { BYTES_LIT("token-0123"), 3 },
+	struct rewrite_pattern pats[] = { { BYTES_LIT("token-0123456789-abcdef"), 0 },
+					  { BYTES_LIT("token-0123"), 3 },
 					  { BYTES_LIT("0123456789-zzz"), 6 } };
 	struct bytes in = BYTES_LIT("token-0123456789-zzz token-0123456789-abcdef 0123456789-zzz");
 	const struct rewrite_set *set;
@@ -138,10 +142,12 @@ static void test_what_is_no_blob_is_refused(void **state)
 	rewrite_blob_free(blob, size);
 }
 
-/* Whatever single byte is wrong: refused, or scanned without leaving the blob or the text, and to an end. */
+/* Whatever single byte is wrong: refused, or scanned without leaving the blob or the text, and to
+ * an end. */
 static void test_damaged_blob_does_no_harm(void **state)
 {
-	static const char *const texts[] = { "she", "hers", "he", "abcabcabd", "abc", "sheshehers-abcabc" };
+	static const char *const texts[] = { "she",	  "hers", "he",
+					     "abcabcabd", "abc",  "sheshehers-abcabc" };
 	struct bytes in = BYTES_LIT("ushers he sheshehers-abcabcabcabd-abcabcabc-she");
 	struct rewrite_pattern pats[6];
 	size_t size, opened = 0;
@@ -167,7 +173,9 @@ static void test_damaged_blob_does_no_harm(void **state)
 				stream_in_chunks(set, bytes_of(text, in.n), 7);
 				stream_in_chunks(set, bytes_of(text, in.n), in.n);
 				model_reset(&got);
-				assert_int_equal(rewrite_whole(set, bytes_of(text, in.n), &model_ops, &got), ERR_OK);
+				assert_int_equal(
+					rewrite_whole(set, bytes_of(text, in.n), &model_ops, &got),
+					ERR_OK);
 			}
 			guarded[at] ^= flips[f];
 		}
@@ -191,8 +199,9 @@ static void test_thousands_of_patterns(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < N; i++) {
-		size_t len = (size_t)snprintf(texts[i], 64, "%s%u%08x%08x", i % 3 ? "sk-dummy-" : "ghp_", i % 7,
-					      chance(UINT32_MAX), chance(UINT32_MAX));
+		size_t len =
+			(size_t)snprintf(texts[i], 64, "%s%u%08x%08x", i % 3 ? "sk-dummy-" : "ghp_",
+					 i % 7, chance(UINT32_MAX), chance(UINT32_MAX));
 
 		pats[i] = (struct rewrite_pattern){ bytes_of(texts[i], len), i };
 	}
@@ -224,7 +233,8 @@ static void test_thousands_of_patterns(void **state)
 static void test_longest_pattern(void **state)
 {
 	static uint8_t as[REWRITE_PATTERN_MAX], text[3 * REWRITE_PATTERN_MAX];
-	struct rewrite_pattern pats[3] = { { bytes_of(as, sizeof(as)), 0 }, { BYTES_LIT("aaaaaaaaaaaac"), 3 },
+	struct rewrite_pattern pats[3] = { { bytes_of(as, sizeof(as)), 0 },
+					   { BYTES_LIT("aaaaaaaaaaaac"), 3 },
 					   { BYTES_LIT("a"), 6 } };
 	size_t lengths[] = { 4094, 4095, 4096, 4097, 8192, 12287 };
 

@@ -12,11 +12,11 @@
 
 #include "gateway/rewrite/rewrite.h"
 
-#define assert_bytes(b, s)                                                                                  \
-	do {                                                                                                \
-		struct bytes got_ = (b), want_ = bytes_str(s);                                              \
-		assert_int_equal(got_.n, want_.n);                                                          \
-		assert_memory_equal(got_.p, want_.p, want_.n);                                              \
+#define assert_bytes(b, s)                                                                         \
+	do {                                                                                       \
+		struct bytes got_ = (b), want_ = bytes_str(s);                                     \
+		assert_int_equal(got_.n, want_.n);                                                 \
+		assert_memory_equal(got_.p, want_.p, want_.n);                                     \
 	} while (0)
 
 static void test_encode(void **state)
@@ -34,7 +34,8 @@ static void test_encode(void **state)
 		{ REWRITE_FORM, "a b+c*~/", "a+b%2Bc*%7E%2F" },
 		{ REWRITE_FORM_LOWER, "a b+c*~/", "a+b%2bc*%7e%2f" },
 		{ REWRITE_JSON, "a\"b\\c/d", "a\\\"b\\\\c/d" },
-		{ REWRITE_JSON, "\b\f\n\r\t\x01\x1f\x7f\xc3\xa9", "\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\xc3\xa9" },
+		{ REWRITE_JSON, "\b\f\n\r\t\x01\x1f\x7f\xc3\xa9",
+		  "\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\xc3\xa9" },
 		{ REWRITE_JSON_SLASH, "a/b\"", "a\\/b\\\"" },
 	};
 
@@ -64,12 +65,16 @@ static void test_every_byte_comes_back(void **state)
 
 			buf_init(&out, 100);
 			buf_init(&back, 100);
-			assert_int_equal(rewrite_encode((enum rewrite_form)form, bytes_of(in, 3), &out), ERR_OK);
+			assert_int_equal(
+				rewrite_encode((enum rewrite_form)form, bytes_of(in, 3), &out),
+				ERR_OK);
 			if (form != REWRITE_RAW)
 				assert_true(bytes_index(buf_bytes(&out), '\n') == buf_len(&out) &&
 					    bytes_index(buf_bytes(&out), 0) == buf_len(&out) &&
 					    bytes_index(buf_bytes(&out), '\r') == buf_len(&out));
-			assert_int_equal(rewrite_decode((enum rewrite_form)form, buf_bytes(&out), &back), ERR_OK);
+			assert_int_equal(
+				rewrite_decode((enum rewrite_form)form, buf_bytes(&out), &back),
+				ERR_OK);
 			assert_int_equal(buf_len(&back), 3);
 			assert_memory_equal(back.data + back.start, in, 3);
 			buf_release(&out);
@@ -82,7 +87,7 @@ static void test_decode(void **state)
 {
 	static const struct {
 		enum rewrite_form form;
-		const char *in, *want;	/* NULL: refused */
+		const char *in, *want; /* NULL: refused */
 	} rows[] = {
 		{ REWRITE_PERCENT, "a%2fB%2Fc+d", "a/B/c+d" },
 		{ REWRITE_FORM, "a%2fB%2Fc+d", "a/B/c d" },
@@ -138,7 +143,8 @@ static enum err note_form(void *owner, enum rewrite_form form, struct bytes text
 	struct forms *f = owner;
 	size_t at = strlen(f->text);
 
-	snprintf(f->text + at, sizeof(f->text) - at, "%d:%.*s ", (int)form, (int)text.n, (const char *)text.p);
+	snprintf(f->text + at, sizeof(f->text) - at, "%d:%.*s ", (int)form, (int)text.n,
+		 (const char *)text.p);
 	return ++f->visits == f->fail_at ? ERR_INTERNAL : ERR_OK;
 }
 
@@ -161,23 +167,26 @@ static void test_forms_are_distinct(void **state)
 		assert_int_equal(rewrite_forms(bytes_str(rows[i].token), note_form, &f), ERR_OK);
 		assert_string_equal(f.text, rows[i].want);
 		f = (struct forms){ .fail_at = f.visits };
-		assert_int_equal(rewrite_forms(bytes_str(rows[i].token), note_form, &f), ERR_INTERNAL);
+		assert_int_equal(rewrite_forms(bytes_str(rows[i].token), note_form, &f),
+				 ERR_INTERNAL);
 	}
 }
 
 static void test_form_fits_the_context(void **state)
 {
 	static const enum rewrite_form raw_in[] = {
-		[REWRITE_CONTEXT_RAW] = REWRITE_RAW,	     [REWRITE_CONTEXT_QUERY] = REWRITE_PERCENT,
-		[REWRITE_CONTEXT_PATH] = REWRITE_PERCENT,    [REWRITE_CONTEXT_FORM] = REWRITE_FORM,
-		[REWRITE_CONTEXT_JSON] = REWRITE_JSON,	     [REWRITE_CONTEXT_BASIC] = REWRITE_RAW,
+		[REWRITE_CONTEXT_RAW] = REWRITE_RAW,	  [REWRITE_CONTEXT_QUERY] = REWRITE_PERCENT,
+		[REWRITE_CONTEXT_PATH] = REWRITE_PERCENT, [REWRITE_CONTEXT_FORM] = REWRITE_FORM,
+		[REWRITE_CONTEXT_JSON] = REWRITE_JSON,	  [REWRITE_CONTEXT_BASIC] = REWRITE_RAW,
 	};
 
 	(void)state;
 	for (size_t c = 0; c < ARRAY_SIZE(raw_in); c++) {
 		assert_int_equal(rewrite_form_in(REWRITE_RAW, (enum rewrite_context)c), raw_in[c]);
-		assert_int_equal(rewrite_form_in(REWRITE_PERCENT_LOWER, (enum rewrite_context)c), REWRITE_PERCENT_LOWER);
-		assert_int_equal(rewrite_form_in(REWRITE_JSON_SLASH, (enum rewrite_context)c), REWRITE_JSON_SLASH);
+		assert_int_equal(rewrite_form_in(REWRITE_PERCENT_LOWER, (enum rewrite_context)c),
+				 REWRITE_PERCENT_LOWER);
+		assert_int_equal(rewrite_form_in(REWRITE_JSON_SLASH, (enum rewrite_context)c),
+				 REWRITE_JSON_SLASH);
 	}
 }
 
@@ -218,14 +227,15 @@ static void test_header_safe(void **state)
 	}
 }
 
-/* ---- Basic ----------------------------------------------------------------------------------------------- */
+/* ---- Basic --------------------------------------------------------------------------- */
 
 struct basic_owner {
 	unsigned matches;
 	uint64_t last_offset;
 };
 
-static enum rewrite_verdict on_match(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict on_match(void *owner, uint32_t id, uint64_t offset,
+				     struct bytes *replacement)
 {
 	struct basic_owner *o = owner;
 
@@ -239,7 +249,7 @@ static void test_basic(void **state)
 {
 	static const struct {
 		const char *value;
-		const char *want;	/* NULL: unchanged */
+		const char *want; /* NULL: unchanged */
 		unsigned matches;
 	} rows[] = {
 		/* user:dummy-token -> user:real-value */
@@ -250,7 +260,8 @@ static void test_basic(void **state)
 		{ "Basic ZHVtbXktdG9rZW4=", "Basic cmVhbC12YWx1ZQ==", 1 },
 		{ " Basic ZHVtbXktdG9rZW4= ", " Basic cmVhbC12YWx1ZQ==", 1 },
 		/* dummy-token:dummy-token */
-		{ "Basic ZHVtbXktdG9rZW46ZHVtbXktdG9rZW4=", "Basic cmVhbC12YWx1ZTpyZWFsLXZhbHVl", 2 },
+		{ "Basic ZHVtbXktdG9rZW46ZHVtbXktdG9rZW4=", "Basic cmVhbC12YWx1ZTpyZWFsLXZhbHVl",
+		  2 },
 		/* user:kept-token: seen, not changed */
 		{ "Basic dXNlcjprZXB0LXRva2Vu", NULL, 1 },
 		/* user:pass */
@@ -281,7 +292,9 @@ static void test_basic(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		owner = (struct basic_owner){ 0 };
 		buf_init(&out, 1000);
-		assert_int_equal(rewrite_basic(bytes_str(rows[i].value), set, &ops, &owner, &out, &changed), ERR_OK);
+		assert_int_equal(
+			rewrite_basic(bytes_str(rows[i].value), set, &ops, &owner, &out, &changed),
+			ERR_OK);
 		assert_int_equal(changed, rows[i].want != NULL);
 		assert_bytes(buf_bytes(&out), rows[i].want ? rows[i].want : "");
 		assert_int_equal(owner.matches, rows[i].matches);
@@ -289,7 +302,8 @@ static void test_basic(void **state)
 	}
 	/* dummy-token:leaked stops; a full buffer takes nothing */
 	buf_init(&out, 1000);
-	assert_int_equal(rewrite_basic(BYTES_LIT("Basic ZHVtbXktdG9rZW46bGVha2Vk"), set, &ops, &owner, &out, &changed),
+	assert_int_equal(rewrite_basic(BYTES_LIT("Basic ZHVtbXktdG9rZW46bGVha2Vk"), set, &ops,
+				       &owner, &out, &changed),
 			 ERR_SECRET_LEAK);
 	assert_false(changed);
 	assert_int_equal(owner.last_offset, 12);
@@ -297,7 +311,9 @@ static void test_basic(void **state)
 	buf_release(&out);
 	for (size_t max = 0; max < 24; max++) {
 		buf_init(&out, max);
-		assert_int_equal(rewrite_basic(bytes_str(rows[0].value), set, &ops, &owner, &out, &changed), ERR_AGAIN);
+		assert_int_equal(
+			rewrite_basic(bytes_str(rows[0].value), set, &ops, &owner, &out, &changed),
+			ERR_AGAIN);
 		assert_false(changed);
 		assert_int_equal(buf_len(&out), 0);
 		buf_release(&out);

@@ -22,7 +22,7 @@ struct made {
 };
 
 static struct model_trace want, got;
-static uint8_t *page_end;	/* what lies before it can be read, what follows cannot */
+static uint8_t *page_end; /* what lies before it can be read, what follows cannot */
 
 #define PAGE_ROOM 8192
 
@@ -59,9 +59,11 @@ static void feed_cut(const struct made *m, struct bytes in, const size_t *cuts, 
 	for (size_t i = 0; i <= n; i++) {
 		size_t end = i < n ? cuts[i] : in.n;
 
-		assert_int_equal(rewrite_feed(&s, against_page(bytes_of(in.p + at, end - at))), ERR_OK);
+		assert_int_equal(rewrite_feed(&s, against_page(bytes_of(in.p + at, end - at))),
+				 ERR_OK);
 		at = end;
-		assert_true(rewrite_held(&s) == 0 || rewrite_held(&s) < rewrite_set_longest(m->set));
+		assert_true(rewrite_held(&s) == 0 ||
+			    rewrite_held(&s) < rewrite_set_longest(m->set));
 	}
 	assert_int_equal(rewrite_end(&s), ERR_OK);
 	assert_int_equal(rewrite_held(&s), 0);
@@ -72,14 +74,16 @@ static void expect_same(const char *what, size_t a, size_t b, struct bytes in)
 {
 	if (model_same(&want, &got))
 		return;
-	printf("%s: cut at %zu and %zu of '%.*s'\n want %zu matches '%.*s'\n got  %zu matches '%.*s'\n", what, a, b,
-	       (int)in.n, (const char *)in.p, want.matches, (int)want.out_n, (const char *)want.out, got.matches,
-	       (int)got.out_n, (const char *)got.out);
+	printf("%s: cut at %zu and %zu of '%.*s'\n want %zu matches '%.*s'\n got  %zu matches "
+	       "'%.*s'\n",
+	       what, a, b, (int)in.n, (const char *)in.p, want.matches, (int)want.out_n,
+	       (const char *)want.out, got.matches, (int)got.out_n, (const char *)got.out);
 	fail();
 }
 
 /* Whole, every split, every pair of splits when short, and byte by byte. */
-static void check_text(const struct rewrite_pattern *pats, size_t n, const struct made *m, struct bytes in)
+static void check_text(const struct rewrite_pattern *pats, size_t n, const struct made *m,
+		       struct bytes in)
 {
 	size_t *all = calloc(in.n + 1, sizeof(*all));
 
@@ -103,7 +107,7 @@ static void check_text(const struct rewrite_pattern *pats, size_t n, const struc
 	free(all);
 }
 
-/* ---- vectors --------------------------------------------------------------------------------------------- */
+/* ---- vectors ------------------------------------------------------------------------- */
 
 struct vector {
 	const char *patterns[8];
@@ -111,19 +115,26 @@ struct vector {
 };
 
 static const struct vector vectors[] = {
-	{ { "he", "she", "his", "hers" }, { "ushers", "hishershe", "shis", "h", "s", "", "sheshehers" } },
+	{ { "he", "she", "his", "hers" },
+	  { "ushers", "hishershe", "shis", "h", "s", "", "sheshehers" } },
 	{ { "a" }, { "a", "aaaa", "b", "bab" } },
 	{ { "a", "aaaab" }, { "aaaa", "aaaab", "aaaaaaaab", "aaab", "aaaaaaaaaaaa" } },
-	{ { "ab", "abcd", "abcdef" }, { "abcdefabcdeabcdabcab", "abcdeabcdef", "ababcdab", "abcde" } },
+	{ { "ab", "abcd", "abcdef" },
+	  { "abcdefabcdeabcdabcab", "abcdeabcdef", "ababcdab", "abcde" } },
 	{ { "abcdx", "bc", "cdy" }, { "abcdx", "abcdy", "abcd", "abcabcdx", "bcdy" } },
-	{ { "bb", "abbabbabbz" }, { "abbabbabbz", "abbabbabbabbz", "abbabbabbb", "abbabbabb", "bbbabb" } },
+	{ { "bb", "abbabbabbz" },
+	  { "abbabbabbz", "abbabbabbabbz", "abbabbabbb", "abbabbabb", "bbbabb" } },
 	{ { "b", "xbbbbbz" }, { "xbbbbbz", "xbbbbbb", "xbbxbbbbbz", "xbb", "xbbbbb" } },
-	{ { "sk-dummy-openai" }, { "sk-dummy-openai", "sk-dummy-opena", "sk-sk-dummy-openai", "Bearer sk-dummy-openai",
-	    "sk-dummy-openaisk-dummy-openai", "xsk-dummy-sk-dummy-openaix", "sk-dummy-openax sk-dummy-openai" } },
-	{ { "token-0123456789", "token-0123456789abcdef", "0123456789" }, { "token-0123456789abcdef",
-	    "token-0123456789abcde", "x0123456789", "token-0123456789token-0123456789abcdef", "token-012345678" } },
-	{ { "0123456789abcdefghij", "abcdefghijklmnopqrst" }, { "0123456789abcdefghijklmnopqrst",
-	    "0123456789abcdefghiabcdefghijklmnopqrst", "0123456789abcdefghij0123456789abcdefghij" } },
+	{ { "sk-dummy-openai" },
+	  { "sk-dummy-openai", "sk-dummy-opena", "sk-sk-dummy-openai", "Bearer sk-dummy-openai",
+	    "sk-dummy-openaisk-dummy-openai", "xsk-dummy-sk-dummy-openaix",
+	    "sk-dummy-openax sk-dummy-openai" } },
+	{ { "token-0123456789", "token-0123456789abcdef", "0123456789" },
+	  { "token-0123456789abcdef", "token-0123456789abcde", "x0123456789",
+	    "token-0123456789token-0123456789abcdef", "token-012345678" } },
+	{ { "0123456789abcdefghij", "abcdefghijklmnopqrst" },
+	  { "0123456789abcdefghijklmnopqrst", "0123456789abcdefghiabcdefghijklmnopqrst",
+	    "0123456789abcdefghij0123456789abcdefghij" } },
 	{ { "abab", "babb" }, { "ababb", "abababb", "bababb", "babab", "babbabab" } },
 	{ { "aab", "aabaabaac", "baa" }, { "aabaabaac", "aabaabaab", "aabaabaa", "baabaabaac" } },
 };
@@ -153,14 +164,14 @@ static void test_vectors_at_every_split(void **state)
 	}
 }
 
-/* ---- random sets over small alphabets -------------------------------------------------------------------- */
+/* ---- random sets over small alphabets ------------------------------------------------ */
 
 static uint64_t seed = 7;
 
 static uint32_t chance(uint32_t n)
 {
 	seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-	return (uint32_t)(seed >> 33) % n;
+	return n ? (uint32_t)(seed >> 33) % n : 0;
 }
 
 struct pool {
@@ -180,10 +191,12 @@ static void random_patterns(struct pool *p, uint32_t alphabet, uint32_t least, u
 			p->text[i][k] = (uint8_t)('a' + chance(alphabet));
 		if (i > 0 && chance(2)) {
 			const struct rewrite_pattern *other = &p->pats[chance((uint32_t)i)];
-			size_t copy = 1 + chance((uint32_t)(other->text.n < len ? other->text.n : len));
+			size_t copy =
+				1 + chance((uint32_t)(other->text.n < len ? other->text.n : len));
 
 			from = chance(2) ? 0 : chance((uint32_t)(len - copy + 1));
-			memcpy(p->text[i] + from, other->text.p + chance((uint32_t)(other->text.n - copy + 1)), copy);
+			memcpy(p->text[i] + from,
+			       other->text.p + chance((uint32_t)(other->text.n - copy + 1)), copy);
 		}
 		p->pats[i] = (struct rewrite_pattern){ bytes_of(p->text[i], len), (uint32_t)i };
 	}
@@ -212,10 +225,10 @@ static void test_random_sets_equal_the_model(void **state)
 {
 	static const struct {
 		uint32_t alphabet, least, most;
-	} kinds[] = { { 1, 1, 6 }, { 2, 1, 5 }, { 2, 3, 12 }, { 3, 1, 8 }, { 2, 14, 24 }, { 3, 18, 40 }, { 20, 4, 9 },
-		      { 20, 20, 50 }, { 2, 8, 8 }, { 2, 1, 40 } };
-	struct pool p;
-	uint8_t text[400];
+	} kinds[] = { { 1, 1, 6 },   { 2, 1, 5 },  { 2, 3, 12 },   { 3, 1, 8 }, { 2, 14, 24 },
+		      { 3, 18, 40 }, { 20, 4, 9 }, { 20, 20, 50 }, { 2, 8, 8 }, { 2, 1, 40 } };
+	struct pool p = { .n = 0 };
+	uint8_t text[400] = { 0 };
 
 	(void)state;
 	for (int round = 0; round < 40; round++) {
@@ -225,19 +238,20 @@ static void test_random_sets_equal_the_model(void **state)
 			random_patterns(&p, kinds[k].alphabet, kinds[k].least, kinds[k].most);
 			m = make(p.pats, p.n);
 			for (int t = 0; t < 2; t++)
-				check_text(p.pats, p.n, &m, bytes_of(text, random_text(&p, kinds[k].alphabet, text,
-										      t ? 110 : 330)));
+				check_text(p.pats, p.n, &m,
+					   bytes_of(text, random_text(&p, kinds[k].alphabet, text,
+								      t ? 110 : 330)));
 			unmake(&m);
 		}
 	}
 }
 
-/* ---- promises of the stream ------------------------------------------------------------------------------ */
+/* ---- promises of the stream ---------------------------------------------------------- */
 
 static void test_holds_only_what_may_become_a_token(void **state)
 {
-	struct pool p;
-	uint8_t text[160];
+	struct pool p = { .n = 0 };
+	uint8_t text[160] = { 0 };
 
 	(void)state;
 	for (int round = 0; round < 60; round++) {
@@ -253,7 +267,8 @@ static void test_holds_only_what_may_become_a_token(void **state)
 			model_reset(&got);
 			rewrite_stream_init(&s, m.set, &model_ops, &got);
 			assert_int_equal(rewrite_feed(&s, bytes_of(text, cut)), ERR_OK);
-			assert_int_equal(rewrite_held(&s), model_may_hold(p.pats, p.n, bytes_of(text, cut)));
+			assert_int_equal(rewrite_held(&s),
+					 model_may_hold(p.pats, p.n, bytes_of(text, cut)));
 			rewrite_stream_release(&s);
 		}
 		unmake(&m);
@@ -270,7 +285,12 @@ static void test_untouched_chunk_is_one_emit_of_the_input(void **state)
 	model_reset(&got);
 	rewrite_stream_init(&s, m.set, &model_ops, &got);
 	for (size_t i = 1; i <= 4; i++) {
-		assert_int_equal(rewrite_feed(&s, BYTES_LIT("data: {\"delta\": \"nothing to see, no key here\"}\n\n")), ERR_OK);
+		assert_int_equal(
+			rewrite_feed(
+				&s,
+				BYTES_LIT(
+					"data: {\"delta\": \"nothing to see, no key here\"}\n\n")),
+			ERR_OK);
 		assert_int_equal(got.emits, i);
 		assert_int_equal(rewrite_held(&s), 0);
 	}
@@ -293,7 +313,8 @@ static void test_empty_set_passes_everything(void **state)
 
 static void test_stop_ends_the_feed(void **state)
 {
-	struct rewrite_pattern pats[] = { { BYTES_LIT("dummy"), 0 }, { BYTES_LIT("real-secret"), 1 } };
+	struct rewrite_pattern pats[] = { { BYTES_LIT("dummy"), 0 },
+					  { BYTES_LIT("real-secret"), 1 } };
 	struct made m = make(pats, 2);
 	struct bytes in = BYTES_LIT("a dummy and a real-secret and more");
 
@@ -310,7 +331,8 @@ static void test_stop_ends_the_feed(void **state)
 			e = rewrite_feed(&s, bytes_from(in, cut));
 		assert_int_equal(e, ERR_SECRET_LEAK);
 		assert_int_equal(got.matches, 2);
-		assert_int_equal(bytes_find(bytes_of(got.out, got.out_n), BYTES_LIT("real-secret")), got.out_n);
+		assert_int_equal(bytes_find(bytes_of(got.out, got.out_n), BYTES_LIT("real-secret")),
+				 got.out_n);
 	}
 	model_reset(&got);
 	got.stop_id = 1;
@@ -320,7 +342,8 @@ static void test_stop_ends_the_feed(void **state)
 
 static void test_error_of_emit_is_returned(void **state)
 {
-	struct rewrite_pattern pats[] = { { BYTES_LIT("dummy"), 0 }, { BYTES_LIT("dummy-long"), 3 } };
+	struct rewrite_pattern pats[] = { { BYTES_LIT("dummy"), 0 },
+					  { BYTES_LIT("dummy-long"), 3 } };
 	struct made m = make(pats, 2);
 	struct bytes in = BYTES_LIT("one dummy two dummy-long three dummy");
 
