@@ -91,21 +91,19 @@ const char *process_role_name(enum process_role role)
 	return names[role];
 }
 
-static void raise_files(void)
+/* CAP_SYS_RESOURCE may lift the hard limit too; without it the soft one rises to the hard one. */
+static void raise_limit(int what, rlim_t wanted)
 {
+	const struct rlimit all = { wanted, wanted };
 	struct rlimit r;
 
-	if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+	/* RLIM_INFINITY is the largest value there is. */
+	if (getrlimit(what, &r) != 0 || r.rlim_cur >= wanted)
 		return;
-	/* CAP_SYS_RESOURCE may lift the hard limit too; without it the soft one rises to the hard one. */
-	if (r.rlim_max < SANDBOX_FILES) {
-		struct rlimit more = { SANDBOX_FILES, SANDBOX_FILES };
-
-		if (setrlimit(RLIMIT_NOFILE, &more) == 0)
-			return;
-	}
-	r.rlim_cur = r.rlim_max < SANDBOX_FILES ? r.rlim_max : SANDBOX_FILES;
-	(void)setrlimit(RLIMIT_NOFILE, &r);
+	if (r.rlim_max < wanted && setrlimit(what, &all) == 0)
+		return;
+	r.rlim_cur = r.rlim_max < wanted ? r.rlim_max : wanted;
+	(void)setrlimit(what, &r);
 }
 
 void sandbox_begin(enum process_role role)
@@ -119,7 +117,8 @@ void sandbox_begin(enum process_role role)
 	if (!SANDBOX_SANITIZED)
 		(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (role == PROCESS_MASTER) {
-		raise_files();
+		raise_limit(RLIMIT_NOFILE, SANDBOX_FILES);
+		raise_limit(RLIMIT_MEMLOCK, SANDBOX_LOCKED);
 		return;
 	}
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);

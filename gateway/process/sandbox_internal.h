@@ -12,5 +12,6 @@
 #endif
 
 #define SANDBOX_FILES 65536	/* descriptors a process may have */
+#define SANDBOX_LOCKED (1u << 30)	/* bytes of secret memory it may map, without CAP_IPC_LOCK */
 
 enum err sandbox_seccomp(enum process_role role) WARN_UNUSED;

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VAULT_SIZE (4u << 20)	/* address space; pages appear when written */
+#define VAULT_SIZE (256u << 10)	/* counts against RLIMIT_MEMLOCK as a whole */
 
 static enum err why_set(char why[SECRET_WHY_MAX], enum err e, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
