@@ -150,6 +150,7 @@ enum err response_end(struct exchange *x, const struct http_fields *trailers)
 	if (b->plan == BODY_MEASURE) {
 		x->resp.framing = HTTP_BODY_LENGTH;
 		x->resp.length = buf_len(&b->measured);
+		b->plan = BODY_STREAM;	/* handed over: no denial can answer any more */
 		x->ops->on_head(x->owner, &x->resp);
 		x->ops->on_body(x->owner, buf_bytes(&b->measured));
 	}

@@ -261,7 +261,10 @@ static void h1_on_end(void *owner, const struct http_fields *trailers)
 
 	if (f->state == FLOW_CLOSING)
 		return;
-	if (f->h1.chunked && h1_chunks_flush(&f->h1.chunks, h1_chunk_sink_leg, f) == ERR_OK)
+	/* Without what was gathered there is no end either: flow_reset() shows that the answer is not whole. */
+	if (f->h1.chunked && h1_chunks_flush(&f->h1.chunks, h1_chunk_sink_leg, f) != ERR_OK)
+		flow_reset(f);
+	else if (f->h1.chunked)
 		h1_write_scratch(f, h1_write_last_chunk(&f->server->scratch, trailers));
 	h1_flush(f);
 	if (f->state == FLOW_CLOSING)

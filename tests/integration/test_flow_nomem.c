@@ -82,6 +82,7 @@ struct row {
 	struct rig_reply reply;
 	const char *upstream;	/* the upstream got this, if it got anything */
 	const char *agent;	/* the agent got this, unless it was denied or cut */
+	size_t cut;		/* of both sides' bytes */
 	bool tls, raw;
 	bool agent_fin;
 };
@@ -103,6 +104,16 @@ static const struct row rows[] = {
 			   "10\r\n" RIG_REAL_SAME "\r\n0\r\nT: " RIG_REAL_SAME "\r\n\r\n", RIG_KEEP, false },
 		.upstream = RIG_REAL,
 		.agent = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n[REDACTED]T: [REDACTED]\r\n",
+	},
+	{
+		.name = "chunks both ways, the body a while after the head",
+		.request = "PUT /x HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n"
+			   "e\r\n" RIG_DUMMY "\r\n0\r\n\r\n",
+		.reply = { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+			   "10\r\n" RIG_REAL_SAME "\r\n0\r\nT: " RIG_REAL_SAME "\r\n\r\n", RIG_KEEP, false },
+		.upstream = RIG_REAL,
+		.agent = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n[REDACTED]T: [REDACTED]\r\n",
+		.cut = sizeof("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n") - 1,
 	},
 	{
 		.name = "denied by a rule",
@@ -186,6 +197,7 @@ static bool play(bool *right)
 	seen = 0;
 	agent = row->raw ? rig_agent_raw(&rig, 0) : rig_agent(&rig, 0);
 	rig_say(agent, row->request);
+	rig.up.cut = agent->cut = row->cut;
 	agent->then = row->agent_fin ? RIG_FIN : RIG_KEEP;
 	if (!rig_until(&rig, over)) {
 		print_error("%s: stuck after allocation %zu failed\n", row->name, fail_at);
