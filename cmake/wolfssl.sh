@@ -160,6 +160,7 @@ private_apt()
 	"$tool" -q -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=/dev/null \
 		-o Dir::State::lists="$work/lists" -o Dir::Cache::archives="$work/archives" \
 		-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
+		-o Acquire::Check-Valid-Until=false \
 		-o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Sandbox::User=root \
 		-o Acquire::AllowInsecureRepositories=false "$@"
 }
