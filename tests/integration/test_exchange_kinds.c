@@ -246,7 +246,7 @@ static void play(size_t *from_agent, size_t *from_upstream)
 	rig_settle(&rig);
 	check_text("agent", buf_bytes(&a->in), row->head, row->agent, false);
 	check_upstream();
-	assert_false(rig_peer_has(a, RIG_REAL_MARK));
+	assert_false(rig_peer_leaked(a));
 	assert_int_equal(a->eof, row->ends);
 	ev = rig_event(&rig, "exchange", 0);
 	assert_string_equal(ev->decision, "allow");

@@ -158,7 +158,7 @@ static bool check_agent(void)
 	struct bytes in = buf_bytes(&agent->in);
 	bool right, denied;
 
-	assert_false(rig_peer_has(agent, RIG_REAL_MARK));
+	assert_false(rig_peer_leaked(agent));
 	buf_init(&joined, 1 << 20);
 	right = (row->raw || rig_http_join(in, false, &joined)) &&
 		bytes_eq(row->raw ? in : buf_bytes(&joined), bytes_str(row->agent));

@@ -430,13 +430,36 @@ static void forget_peers(struct rig *r)
 	r->n_agents = 0;
 }
 
-bool rig_reset(struct rig *r)
+static void hang_up(struct rig *r)
+{
+	struct rig_upstream *ups[] = { &r->up, &r->raw };
+
+	for (size_t i = 0; i < r->n_agents; i++)
+		rig_end(&r->agents[i], RIG_CLOSE);
+	for (size_t u = 0; u < 2; u++)
+		for (size_t i = 0; i < ups[u]->n_conns; i++)
+			rig_end(&ups[u]->conns[i], RIG_CLOSE);
+}
+
+bool rig_let_go(struct rig *r)
 {
 	bool gone;
 
-	forget_peers(r);
+	hang_up(r);
+	/* What is still on its way to the upstream is taken there and hung up in its turn. */
+	do {
+		rig_settle(r);
+		hang_up(r);
+	} while (r->moved);
 	gone = rig_until(r, all_gone);
-	forget_peers(r);	/* what was still on its way to the upstream */
+	return gone;
+}
+
+bool rig_reset(struct rig *r)
+{
+	bool gone = rig_let_go(r);
+
+	forget_peers(r);
 	r->n_events = 0;
 	return gone;
 }

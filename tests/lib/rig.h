@@ -28,7 +28,6 @@
 #define RIG_REAL_OTHER "REAL-canary-other"
 #define RIG_DUMMY_TLS "dummy-token-tls"		/* bound to api.test, over TLS only */
 #define RIG_REAL_TLS "REAL-canary-tls"
-#define RIG_REAL_MARK "canary"			/* in every real value, in no dummy */
 
 struct rig;
 
@@ -122,7 +121,9 @@ void rig_open(struct rig *r, const struct rig_spec *spec);
  * connection, no handle in the loop; false when it does not.
  */
 bool rig_close(struct rig *r);
-/* The same without ending: every flow and connection closed, events and peers forgotten. */
+/* Every peer hangs up, and the gateway lets go; what was received and audited can still be looked at. */
+bool rig_let_go(struct rig *r);
+/* The same, and events and peers are forgotten. */
 bool rig_reset(struct rig *r);
 
 /* A connection of agent 0 ("coder") or 1 ("guest"), captured on its way to the upstream (or to `raw`). */
@@ -156,6 +157,8 @@ void rig_peer_move(struct rig_peer *p);
 void rig_upstream_open(struct rig_upstream *u, struct rig *r);
 void rig_upstream_move(struct rig_upstream *u, struct rig *r);
 bool rig_peer_has(const struct rig_peer *p, const char *text);
+/* Did it receive any real value, whole? */
+bool rig_peer_leaked(const struct rig_peer *p);
 
 /* rig_http.c: enough HTTP to know where a message ends; not the product's. */
 

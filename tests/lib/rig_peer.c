@@ -67,6 +67,12 @@ bool rig_peer_has(const struct rig_peer *p, const char *text)
 	return bytes_find(buf_bytes(&p->in), bytes_str(text)) < buf_len(&p->in);
 }
 
+bool rig_peer_leaked(const struct rig_peer *p)
+{
+	return rig_peer_has(p, RIG_REAL) || rig_peer_has(p, RIG_REAL_SAME) || rig_peer_has(p, RIG_REAL_OTHER) ||
+	       rig_peer_has(p, RIG_REAL_TLS);
+}
+
 void rig_say_bytes(struct rig_peer *p, struct bytes b)
 {
 	RIG_NEED(buf_append(&p->out, b) == ERR_OK);
