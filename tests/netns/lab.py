@@ -67,7 +67,11 @@ egress:
 
 
 def run(*argv, check=True, **kw):
-    return subprocess.run([str(a) for a in argv], check=check, capture_output=True, text=True, **kw)
+    argv = [str(a) for a in argv]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, **kw)
+    if check and done.returncode:
+        raise RuntimeError("%s: exit status %d: %s" % (" ".join(argv), done.returncode, done.stderr.strip()))
+    return done
 
 
 def why_not():
