@@ -137,7 +137,7 @@ class Lab:
             "-subj", "/CN=" + subject, "-addext", "basicConstraints=critical,CA:TRUE",
             "-addext", "keyUsage=critical,keyCertSign,cRLSign")
 
-    def leaf(self, name, sans, ca="inet", days=30):
+    def leaf(self, name, sans, ca="inet", expired=False):
         ext = self.path(name + ".ext")
         with open(ext, "w") as f:
             f.write("subjectAltName=%s\nextendedKeyUsage=serverAuth\nkeyUsage=critical,digitalSignature\n"
@@ -145,9 +145,13 @@ class Lab:
                     "authorityKeyIdentifier=keyid\n" % sans)
         run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
             "-keyout", self.path(name + ".key"), "-out", self.path(name + ".csr"), "-subj", "/CN=" + name)
-        run("openssl", "x509", "-req", "-in", self.path(name + ".csr"), "-CA", self.path(ca + ".crt"),
-            "-CAkey", self.path(ca + ".key"), "-days", days, "-out", self.path(name + ".crt"),
-            "-extfile", ext, "-set_serial", str(time.time_ns()))
+        sign = ["openssl", "x509", "-req", "-in", self.path(name + ".csr"), "-CA", self.path(ca + ".crt"),
+                "-CAkey", self.path(ca + ".key"), "-out", self.path(name + ".crt"),
+                "-extfile", ext, "-set_serial", str(time.time_ns())]
+        if not expired:
+            run(*sign, "-days", "30")
+        elif run(*sign, "-not_before", "20200101000000Z", "-not_after", "20200201000000Z", check=False).returncode:
+            run(*sign, "-days", "-1")  # OpenSSL before 3.4 has no dates, but takes this
 
     def _pki(self):
         self._ca("inet", "lab internet CA")
@@ -155,7 +159,7 @@ class Lab:
         self._ca("foreign", "lab unknown CA")
         self.leaf("good", "DNS:api.test,DNS:other.test,DNS:git.test,DNS:v6.test,DNS:*.wild.test,DNS:pinned.test,"
                           "DNS:plain.test,DNS:inside.test,IP:%s,IP:%s" % (I4, I6))
-        self.leaf("expired", "DNS:expired.test", days=-1)
+        self.leaf("expired", "DNS:expired.test", expired=True)
         self.leaf("wrongname", "DNS:somebody-else.test")
         self.leaf("selfsigned", "DNS:selfsigned.test", ca="foreign")
         for name, value in (("real-api", REAL), ("real-git", GIT_REAL)):
