@@ -1,7 +1,8 @@
 /*
  * base.h - what every room stands on: bytes, capped buffers, classed errors, log, addresses
  *
- * Nothing here knows a socket, a clock of the loop, or a protocol. Everything is safe to call from any role.
+ * Nothing here knows a socket, a clock of the loop, or a protocol. Everything is safe to call from
+ * any role.
  */
 #pragma once
 
@@ -21,7 +22,7 @@
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-/* ---- errors: one enum with a class; the class decides what happens ------------------------------------- */
+/* ---- errors: one enum with a class; the class decides what happens --------------------------- */
 
 enum err_class {
 	ERR_CLASS_NONE,		/* success */
@@ -33,62 +34,65 @@ enum err_class {
 };
 
 /* name (also the stable `reason` in audit lines and denials), class, sentence for a person */
-#define ERR_TABLE(X)                                                                                        \
-	X(OK, NONE, "success")                                                                              \
-	X(AGAIN, WAIT, "more input or more room is needed")                                                 \
-	X(NOMEM, OURS, "out of memory")                                                                     \
-	X(INTERNAL, OURS, "internal error")                                                                 \
-	X(IO, OURS, "input/output error")                                                                   \
-	X(CANCELLED, OURS, "cancelled")                                                                     \
-	X(LIMIT_FLOWS, OURS, "the gateway is at its limit of concurrent flows")                             \
-	X(SHUTTING_DOWN, OURS, "the gateway is shutting down")                                              \
-	X(CONFIG, OURS, "the configuration is wrong")                                                       \
-	X(UNRESOLVED_SECRET, OURS, "a secret bound to this host has no value")                              \
-	X(MINT, OURS, "no certificate could be minted for this host")                                       \
-	X(TOO_LONG, AGENT, "a value is longer than its limit")                                              \
-	X(BAD_VALUE, AGENT, "a value is malformed")                                                         \
-	X(CLOSED, AGENT, "the peer closed the connection")                                                  \
-	X(TIMEOUT, AGENT, "nothing arrived in time")                                                        \
-	X(NOT_TLS, AGENT, "the first bytes are not a TLS ClientHello")                                      \
-	X(NOT_HTTP, AGENT, "the bytes are not HTTP")                                                        \
-	X(TLS_BAD_HELLO, AGENT, "the TLS ClientHello is malformed")                                         \
-	X(TLS_NO_SNI, AGENT, "the TLS ClientHello names no host")                                           \
-	X(TLS_HANDSHAKE, AGENT, "the TLS handshake with the agent failed")                                  \
-	X(TLS_ALERT, AGENT, "the agent ended the TLS connection with an alert")                             \
-	X(HTTP_SYNTAX, AGENT, "the request is not valid HTTP/1.1")                                          \
-	X(HTTP_AMBIGUOUS, AGENT, "the request can be read in more than one way")                            \
-	X(HTTP_HEADER_TOO_LARGE, AGENT, "the header is larger than limits.header_bytes")                    \
-	X(HTTP_URI_TOO_LONG, AGENT, "the request target is too long")                                       \
-	X(HTTP_VERSION, AGENT, "the HTTP version is not supported")                                         \
-	X(HTTP_UNSUPPORTED, AGENT, "the request uses something the gateway does not carry")                 \
-	X(HTTP_HOST_MISMATCH, AGENT, "Host is not the name the TLS connection was made for")                \
-	X(DENY_HOST, POLICY, "no rule allows this host")                                                    \
-	X(DENY_PORT, POLICY, "no rule allows this port")                                                    \
-	X(DENY_METHOD, POLICY, "no rule allows this method here")                                           \
-	X(DENY_PATH, POLICY, "no rule allows this path")                                                    \
-	X(DENY_ADDRESS, POLICY, "the address is in a range that may not be dialled")                        \
-	X(DENY_AGENT, POLICY, "the source address belongs to no agent")                                     \
-	X(DENY_NAME, POLICY, "no rule allows this name")                                                    \
-	X(DENY_RATE, POLICY, "the agent is over its rate limit")                                            \
-	X(DENY_RULE, POLICY, "a rule denies this")                                                          \
-	X(SECRET_LEAK, POLICY, "the request carries a real secret")                                         \
-	X(SECRET_MISPLACED, POLICY, "a dummy token stands where it may not")                                \
-	X(RESOLVE, UPSTREAM, "the host name could not be resolved")                                         \
-	X(RESOLVE_NONE, UPSTREAM, "the host name does not exist")                                           \
-	X(CONNECT_REFUSED, UPSTREAM, "the upstream refused the connection")                                 \
-	X(CONNECT_UNREACHABLE, UPSTREAM, "the upstream cannot be reached")                                  \
-	X(CONNECT_TIMEOUT, UPSTREAM, "the upstream did not answer in time")                                 \
-	X(UPSTREAM_TIMEOUT, UPSTREAM, "the upstream sent nothing in time")                                  \
-	X(UPSTREAM_CLOSED, UPSTREAM, "the upstream closed the connection too early")                        \
-	X(UPSTREAM_TLS, UPSTREAM, "the TLS handshake with the upstream failed")                             \
-	X(UPSTREAM_CERT, UPSTREAM, "the upstream's certificate could not be verified")                      \
-	X(UPSTREAM_CERT_EXPIRED, UPSTREAM, "the upstream's certificate is expired or not yet valid")        \
-	X(UPSTREAM_CERT_NAME, UPSTREAM, "the upstream's certificate is for another name")                   \
-	X(UPSTREAM_CERT_ISSUER, UPSTREAM, "the upstream's certificate is signed by an unknown authority")   \
-	X(UPSTREAM_CERT_REVOKED, UPSTREAM, "the upstream's certificate is revoked")                         \
-	X(UPSTREAM_HTTP, UPSTREAM, "the upstream's answer is not valid HTTP")                               \
-	X(UPSTREAM_CODING, UPSTREAM, "the upstream's content coding cannot be opened")                      \
-	X(UPSTREAM_HEADER_TOO_LARGE, UPSTREAM, "the upstream's header is larger than limits.header_bytes")
+#define ERR_TABLE(X)										\
+	X(OK, NONE, "success")									\
+	X(AGAIN, WAIT, "more input or more room is needed")					\
+	X(NOMEM, OURS, "out of memory")								\
+	X(INTERNAL, OURS, "internal error")							\
+	X(IO, OURS, "input/output error")							\
+	X(CANCELLED, OURS, "cancelled")								\
+	X(LIMIT_FLOWS, OURS, "the gateway is at its limit of concurrent flows")			\
+	X(SHUTTING_DOWN, OURS, "the gateway is shutting down")					\
+	X(CONFIG, OURS, "the configuration is wrong")						\
+	X(UNRESOLVED_SECRET, OURS, "a secret bound to this host has no value")			\
+	X(MINT, OURS, "no certificate could be minted for this host")				\
+	X(TOO_LONG, AGENT, "a value is longer than its limit")					\
+	X(BAD_VALUE, AGENT, "a value is malformed")						\
+	X(CLOSED, AGENT, "the peer closed the connection")					\
+	X(TIMEOUT, AGENT, "nothing arrived in time")						\
+	X(NOT_TLS, AGENT, "the first bytes are not a TLS ClientHello")				\
+	X(NOT_HTTP, AGENT, "the bytes are not HTTP")						\
+	X(TLS_BAD_HELLO, AGENT, "the TLS ClientHello is malformed")				\
+	X(TLS_NO_SNI, AGENT, "the TLS ClientHello names no host")				\
+	X(TLS_HANDSHAKE, AGENT, "the TLS handshake with the agent failed")			\
+	X(TLS_ALERT, AGENT, "the agent ended the TLS connection with an alert")			\
+	X(HTTP_SYNTAX, AGENT, "the request is not valid HTTP/1.1")				\
+	X(HTTP_AMBIGUOUS, AGENT, "the request can be read in more than one way")		\
+	X(HTTP_HEADER_TOO_LARGE, AGENT, "the header is larger than limits.header_bytes")	\
+	X(HTTP_URI_TOO_LONG, AGENT, "the request target is too long")				\
+	X(HTTP_VERSION, AGENT, "the HTTP version is not supported")				\
+	X(HTTP_UNSUPPORTED, AGENT, "the request uses something the gateway does not carry")	\
+	X(HTTP_HOST_MISMATCH, AGENT, "Host is not the name the TLS connection was made for")	\
+	X(DENY_HOST, POLICY, "no rule allows this host")					\
+	X(DENY_PORT, POLICY, "no rule allows this port")					\
+	X(DENY_METHOD, POLICY, "no rule allows this method here")				\
+	X(DENY_PATH, POLICY, "no rule allows this path")					\
+	X(DENY_ADDRESS, POLICY, "the address is in a range that may not be dialled")		\
+	X(DENY_AGENT, POLICY, "the source address belongs to no agent")				\
+	X(DENY_NAME, POLICY, "no rule allows this name")					\
+	X(DENY_RATE, POLICY, "the agent is over its rate limit")				\
+	X(DENY_RULE, POLICY, "a rule denies this")						\
+	X(SECRET_LEAK, POLICY, "the request carries a real secret")				\
+	X(SECRET_MISPLACED, POLICY, "a dummy token stands where it may not")			\
+	X(RESOLVE, UPSTREAM, "the host name could not be resolved")				\
+	X(RESOLVE_NONE, UPSTREAM, "the host name does not exist")				\
+	X(CONNECT_REFUSED, UPSTREAM, "the upstream refused the connection")			\
+	X(CONNECT_UNREACHABLE, UPSTREAM, "the upstream cannot be reached")			\
+	X(CONNECT_TIMEOUT, UPSTREAM, "the upstream did not answer in time")			\
+	X(UPSTREAM_TIMEOUT, UPSTREAM, "the upstream sent nothing in time")			\
+	X(UPSTREAM_CLOSED, UPSTREAM, "the upstream closed the connection too early")		\
+	X(UPSTREAM_TLS, UPSTREAM, "the TLS handshake with the upstream failed")			\
+	X(UPSTREAM_CERT, UPSTREAM, "the upstream's certificate could not be verified")		\
+	X(UPSTREAM_CERT_EXPIRED, UPSTREAM,							\
+	  "the upstream's certificate is expired or not yet valid")				\
+	X(UPSTREAM_CERT_NAME, UPSTREAM, "the upstream's certificate is for another name")	\
+	X(UPSTREAM_CERT_ISSUER, UPSTREAM,							\
+	  "the upstream's certificate is signed by an unknown authority")			\
+	X(UPSTREAM_CERT_REVOKED, UPSTREAM, "the upstream's certificate is revoked")		\
+	X(UPSTREAM_HTTP, UPSTREAM, "the upstream's answer is not valid HTTP")			\
+	X(UPSTREAM_CODING, UPSTREAM, "the upstream's content coding cannot be opened")		\
+	X(UPSTREAM_HEADER_TOO_LARGE, UPSTREAM,							\
+	  "the upstream's header is larger than limits.header_bytes")
 
 enum err {
 #define X(name, class, text) ERR_##name,
@@ -104,14 +108,14 @@ const char *err_text(enum err e);
 enum err_class err_class(enum err e);
 
 /* Leave the function with the error of `expr`, if it is one. */
-#define TRY(expr)                                                                                           \
-	do {                                                                                                \
-		enum err try_err_ = (expr);                                                                 \
-		if (UNLIKELY(try_err_ != ERR_OK))                                                           \
-			return try_err_;                                                                    \
+#define TRY(expr)										\
+	do {											\
+		enum err try_err_ = (expr);							\
+		if (UNLIKELY(try_err_ != ERR_OK))						\
+			return try_err_;							\
 	} while (0)
 
-/* ---- bytes: a borrowed view, never owning, not NUL-terminated ------------------------------------------ */
+/* ---- bytes: a borrowed view, never owning, not NUL-terminated -------------------------------- */
 
 struct bytes {
 	const uint8_t *p;
@@ -162,14 +166,14 @@ char *bytes_dup_str(struct bytes b);
 bool bytes_to_str(struct bytes b, char *dst, size_t cap);
 uint8_t ascii_lower(uint8_t c);
 
-/* ---- buf: a buffer born with a ceiling; full is back-pressure, not an error ---------------------------- */
+/* ---- buf: a buffer born with a ceiling; full is back-pressure, not an error ------------------ */
 
 struct buf {
 	uint8_t *data;		/* owned; NULL until first use and after buf_release() */
 	size_t start, end;	/* live bytes are data[start..end) */
 	size_t cap;		/* allocated */
 	size_t max;		/* ceiling on live bytes */
-	bool secret;		/* wipe with explicit_bzero whenever memory is given back or moved */
+	bool secret;		/* wiped with explicit_bzero when memory is given back or moved */
 };
 
 void buf_init(struct buf *b, size_t max);
@@ -188,7 +192,7 @@ static inline size_t buf_room(const struct buf *b)
 }
 static inline struct bytes buf_bytes(const struct buf *b)
 {
-	return (struct bytes){ b->data ? b->data + b->start : NULL, b->end - b->start };
+	return b->data ? (struct bytes){ b->data + b->start, b->end - b->start } : BYTES_NONE;
 }
 /* All or nothing: ERR_AGAIN at the ceiling, ERR_NOMEM. */
 enum err buf_append(struct buf *b, struct bytes in) WARN_UNUSED;
@@ -207,19 +211,76 @@ static inline void buf_clear(struct buf *b)
 /* Overwrite and free; p may be NULL. */
 void mem_wipe_free(void *p, size_t n);
 
-/* ---- base64 (RFC 4648): used by Basic, PEM, tokens ----------------------------------------------------- */
+/* ---- lists: intrusive, circular, the head is a link of its own ------------------------------- */
+
+/* A head after list_init(), or a member; a member in no list is zeroed. Never moved while in use. */
+struct list {
+	struct list *prev, *next;
+};
+
+static inline void list_init(struct list *head)
+{
+	head->prev = head->next = head;
+}
+
+static inline bool list_empty(const struct list *head)
+{
+	return head->next == head;
+}
+
+/* Is this member in a list? */
+static inline bool list_linked(const struct list *l)
+{
+	return l->next != NULL;
+}
+
+static inline void list_append(struct list *head, struct list *l)
+{
+	l->prev = head->prev;
+	l->next = head;
+	l->prev->next = l->next->prev = l;
+}
+
+static inline void list_prepend(struct list *head, struct list *l)
+{
+	list_append(head->next, l);
+}
+
+/* A member in no list is left alone. */
+static inline void list_remove(struct list *l)
+{
+	if (!l->next)
+		return;
+	l->prev->next = l->next;
+	l->next->prev = l->prev;
+	l->prev = l->next = NULL;
+}
+
+/* All members go to `to`, in order; `from` is empty afterwards. What `to` held is forgotten. */
+static inline void list_move(struct list *from, struct list *to)
+{
+	if (list_empty(from)) {
+		list_init(to);
+		return;
+	}
+	*to = *from;
+	to->next->prev = to->prev->next = to;
+	list_init(from);
+}
+
+/* ---- base64 (RFC 4648): used by Basic, PEM, tokens ------------------------------------------- */
 
 /* Appends the standard alphabet with padding. */
 enum err base64_encode(struct bytes in, struct buf *out) WARN_UNUSED;
 /* Strict: padding required, no white space; ERR_BAD_VALUE otherwise. */
 enum err base64_decode(struct bytes in, struct buf *out) WARN_UNUSED;
 
-/* ---- JSON out ------------------------------------------------------------------------------------------- */
+/* ---- JSON out -------------------------------------------------------------------------------- */
 
-/* Appends a quoted JSON string; bytes that are not UTF-8 become U+FFFD, control characters are escaped. */
+/* Appends a quoted string; what is not UTF-8 becomes U+FFFD, control characters are escaped. */
 enum err json_append_string(struct buf *out, struct bytes s) WARN_UNUSED;
 
-/* ---- addresses ----------------------------------------------------------------------------------------- */
+/* ---- addresses ------------------------------------------------------------------------------- */
 
 /* An IP address and port. IPv4-mapped IPv6 is always normalised to AF_INET by the constructors. */
 struct addr {
@@ -239,7 +300,10 @@ struct cidr {
 bool addr_from_sockaddr(struct addr *a, const struct sockaddr *sa);
 /* Returns the length. */
 socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ss);
-/* Strict textual IP (no port): dotted quad with four decimal parts, or RFC 4291 text; brackets allowed round IPv6. */
+/*
+ * Strict textual IP (no port): dotted quad with four decimal parts, or RFC 4291 text; brackets
+ * allowed round IPv6.
+ */
 bool addr_parse_ip(struct addr *a, struct bytes text);
 /* IP without port; returns dst. */
 const char *addr_ip_text(const struct addr *a, char dst[ADDR_TEXT_MAX]);
@@ -251,7 +315,7 @@ bool cidr_parse(struct cidr *c, struct bytes text);
 bool cidr_contains(const struct cidr *c, const struct addr *a);
 const char *cidr_text(const struct cidr *c, char dst[ADDR_TEXT_MAX]);
 
-/* ---- time ---------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 /* CLOCK_MONOTONIC in microseconds. */
 uint64_t time_mono_us(void);
@@ -259,9 +323,15 @@ uint64_t time_mono_us(void);
 #define TIME_TEXT_MAX 32
 const char *time_rfc3339(char dst[TIME_TEXT_MAX]);
 
-/* ---- log: events with typed fields, JSON Lines or text on stderr --------------------------------------- */
+/* ---- log: events with typed fields, JSON Lines or text on stderr ----------------------------- */
 
-enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG, LOG_LEVEL_OFF = -1 };
+enum log_level {
+	LOG_LEVEL_OFF = -1,
+	LOG_LEVEL_ERROR,
+	LOG_LEVEL_WARN,
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_DEBUG,
+};
 
 enum kv_type { KV_STR, KV_INT, KV_UINT, KV_BOOL, KV_BYTES, KV_ADDR };
 
@@ -278,34 +348,60 @@ struct kv {
 	};
 };
 
-static inline struct kv kv_str(const char *k, const char *v) { return (struct kv){ .key = k, .type = KV_STR, .s = v }; }
-static inline struct kv kv_int(const char *k, int64_t v) { return (struct kv){ .key = k, .type = KV_INT, .i = v }; }
-static inline struct kv kv_uint(const char *k, uint64_t v) { return (struct kv){ .key = k, .type = KV_UINT, .u = v }; }
-static inline struct kv kv_bool(const char *k, bool v) { return (struct kv){ .key = k, .type = KV_BOOL, .b = v }; }
-static inline struct kv kv_bytes(const char *k, struct bytes v) { return (struct kv){ .key = k, .type = KV_BYTES, .bytes = v }; }
-static inline struct kv kv_addr(const char *k, const struct addr *v) { return (struct kv){ .key = k, .type = KV_ADDR, .addr = v }; }
+static inline struct kv kv_str(const char *k, const char *v)
+{
+	return (struct kv){ .key = k, .type = KV_STR, .s = v };
+}
+
+static inline struct kv kv_int(const char *k, int64_t v)
+{
+	return (struct kv){ .key = k, .type = KV_INT, .i = v };
+}
+
+static inline struct kv kv_uint(const char *k, uint64_t v)
+{
+	return (struct kv){ .key = k, .type = KV_UINT, .u = v };
+}
+
+static inline struct kv kv_bool(const char *k, bool v)
+{
+	return (struct kv){ .key = k, .type = KV_BOOL, .b = v };
+}
+
+static inline struct kv kv_bytes(const char *k, struct bytes v)
+{
+	return (struct kv){ .key = k, .type = KV_BYTES, .bytes = v };
+}
+
+static inline struct kv kv_addr(const char *k, const struct addr *v)
+{
+	return (struct kv){ .key = k, .type = KV_ADDR, .addr = v };
+}
 
 /* A struct secret has no case here: logging one does not compile. */
-#define KV(k, v)                                                                                            \
-	_Generic((v),                                                                                       \
-		char *: kv_str, const char *: kv_str,                                                       \
-		bool: kv_bool,                                                                              \
-		int: kv_int, long: kv_int, long long: kv_int,                                               \
-		unsigned: kv_uint, unsigned long: kv_uint, unsigned long long: kv_uint,                     \
-		struct bytes: kv_bytes,                                                                     \
+#define KV(k, v)										\
+	_Generic((v),										\
+		char *: kv_str, const char *: kv_str,						\
+		bool: kv_bool,									\
+		int: kv_int, long: kv_int, long long: kv_int,					\
+		unsigned: kv_uint, unsigned long: kv_uint, unsigned long long: kv_uint,		\
+		struct bytes: kv_bytes,								\
 		struct addr *: kv_addr, const struct addr *: kv_addr)(k, v)
 
-/* Once per process: `role` is put on every line; `level` as in SLAPENIR_LOG (error, warn, info, debug, off). */
+/*
+ * Once per process: `role` is put on every line; `level` as in SLAPENIR_LOG (error, warn, info,
+ * debug, off).
+ */
 void log_init(const char *role, enum log_level level);
 bool log_level_parse(const char *text, enum log_level *out);
 bool log_enabled(enum log_level level);
 /* Use LOG_EVENT. Writes one line to stderr with one write(2). */
 void log_write(enum log_level level, const char *event, const struct kv *kvs, size_t n);
 
-#define LOG_EVENT(level, event, ...)                                                                        \
-	do {                                                                                                \
-		if (log_enabled(level)) {                                                                   \
-			const struct kv log_kvs_[] = { __VA_ARGS__ };                                       \
-			log_write(level, event, log_kvs_, ARRAY_SIZE(log_kvs_));                            \
-		}                                                                                           \
+#define LOG_EVENT(level, event, ...)								\
+	do {											\
+		if (log_enabled(level)) {							\
+			const struct kv log_kvs_[] = { __VA_ARGS__ };				\
+			log_write(level, event, log_kvs_, ARRAY_SIZE(log_kvs_));		\
+		}										\
 	} while (0)

@@ -188,8 +188,7 @@ static void flow_on_closed(void *owner)
 
 	flow_let_go(f);
 	flow_end_exchange(f);
-	f->link.prev->next = f->link.next;
-	f->link.next->prev = f->link.prev;
+	list_remove(&f->link);
 	s->count--;
 	observe_sub(s->env.exchange.counters, OBSERVE_flows_open, 1);
 	h1_body_release(&f->h1.body);
@@ -272,10 +271,7 @@ void flow_server_accept(struct flow_server *s, int fd, const struct addr *peer, 
 		free(f);
 		return;
 	}
-	f->link.prev = s->flows.prev;
-	f->link.next = &s->flows;
-	s->flows.prev->next = &f->link;
-	s->flows.prev = &f->link;
+	list_append(&s->flows, &f->link);
 	s->count++;
 	observe_add(s->env.exchange.counters, OBSERVE_flows_open, 1);
 	observe_add(s->env.exchange.counters, OBSERVE_flows_total, 1);
@@ -291,7 +287,7 @@ struct flow_server *flow_server_new(const struct flow_env *env)
 	if (!s)
 		return NULL;
 	s->env = *env;
-	s->flows.prev = s->flows.next = &s->flows;
+	list_init(&s->flows);
 	s->limits = H1_LIMITS_DEFAULT;
 	s->limits.header_bytes = env->header_bytes;
 	if (s->limits.target_bytes > env->header_bytes)
@@ -314,7 +310,7 @@ size_t flow_server_count(const struct flow_server *s)
 void flow_server_drain(struct flow_server *s)
 {
 	s->draining = true;
-	for (struct net_link *l = s->flows.next; l != &s->flows; l = l->next) {
+	for (struct list *l = s->flows.next; l != &s->flows; l = l->next) {
 		struct flow *f = container_of(l, struct flow, link);
 
 		f->h1.keep_alive = false;
@@ -331,7 +327,7 @@ void flow_server_drain(struct flow_server *s)
 void flow_server_abort(struct flow_server *s)
 {
 	s->draining = true;
-	for (struct net_link *l = s->flows.next; l != &s->flows; l = l->next)
+	for (struct list *l = s->flows.next; l != &s->flows; l = l->next)
 		flow_reset(container_of(l, struct flow, link));
 }
 

@@ -43,7 +43,7 @@ struct flow_h1 {
 struct flow {
 	struct leg leg;
 	struct flow_server *server;	/* borrowed */
-	struct net_link link;		/* in server->flows */
+	struct list link;		/* in server->flows */
 	enum flow_state state;
 	struct net_timer timer;
 	struct exchange_flow facts;
@@ -58,7 +58,7 @@ struct flow {
 
 struct flow_server {
 	struct flow_env env;
-	struct net_link flows;
+	struct list flows;
 	size_t count;
 	uint64_t next_id;
 	struct http_request req;	/* the head being read */

@@ -16,28 +16,6 @@
 #define LEG_OUT_MAX (512u * 1024)
 #define LEG_SEND_AT (128u * 1024)	/* enough for one system call; more would only sit in memory */
 
-static void link_init(struct net_link *l)
-{
-	l->prev = l->next = l;
-}
-
-static void link_add_tail(struct net_link *head, struct net_link *l)
-{
-	l->prev = head->prev;
-	l->next = head;
-	head->prev->next = l;
-	head->prev = l;
-}
-
-static void link_remove(struct net_link *l)
-{
-	if (!l->next)
-		return;
-	l->prev->next = l->next;
-	l->next->prev = l->prev;
-	l->prev = l->next = NULL;
-}
-
 static void leg_pump(struct leg *l);
 
 /* ---- pool ---- */
@@ -45,30 +23,24 @@ static void leg_pump(struct leg *l);
 static void leg_pool_on_idle(uv_idle_t *idle)
 {
 	struct leg_pool *p = idle->data;
-	struct net_link now;
+	struct list now;
 
 	/* What is kicked from here on waits for the next turn, so that I/O gets its share. */
-	link_init(&now);
-	while (p->kicked.next != &p->kicked) {
-		struct net_link *l = p->kicked.next;
-
-		link_remove(l);
-		link_add_tail(&now, l);
-	}
-	while (now.next != &now) {
+	list_move(&p->kicked, &now);
+	while (!list_empty(&now)) {
 		struct leg *l = container_of(now.next, struct leg, kick);
 
-		link_remove(&l->kick);
+		list_remove(&l->kick);
 		leg_pump(l);
 	}
-	if (p->kicked.next == &p->kicked)
+	if (list_empty(&p->kicked))
 		uv_idle_stop(&p->idle);
 }
 
 enum err leg_pool_init(struct leg_pool *p, struct net_loop *net)
 {
 	*p = (struct leg_pool){ .net = net };
-	link_init(&p->kicked);
+	list_init(&p->kicked);
 	p->scratch = malloc(LEG_SCRATCH);
 	if (!p->scratch)
 		return ERR_NOMEM;
@@ -96,9 +68,9 @@ static void leg_pool_wipe(struct leg_pool *p)
 
 static void leg_kick(struct leg *l)
 {
-	if (l->kick.next || l->dead)
+	if (list_linked(&l->kick) || l->dead)
 		return;
-	link_add_tail(&l->pool->kicked, &l->kick);
+	list_append(&l->pool->kicked, &l->kick);
 	uv_idle_start(&l->pool->idle, leg_pool_on_idle);
 }
 
@@ -106,7 +78,7 @@ static void leg_kick(struct leg *l)
 
 static void leg_release(struct leg *l)
 {
-	link_remove(&l->kick);
+	list_remove(&l->kick);
 	tls_engine_free(l->tls);
 	l->tls = NULL;
 	buf_release(&l->rest);
@@ -119,7 +91,7 @@ static void leg_fail(struct leg *l, enum err e)
 	if (l->dead)
 		return;
 	l->dead = true;
-	link_remove(&l->kick);
+	list_remove(&l->kick);
 	net_conn_read_stop(&l->net);
 	/* A TLS alert may stand in `out`: the peer deserves to know. */
 	if (buf_len(&l->out) && net_conn_send(&l->net, &l->out) != ERR_OK)
@@ -131,7 +103,7 @@ static void leg_fail(struct leg *l, enum err e)
 static void leg_die(struct leg *l)
 {
 	l->dead = true;
-	link_remove(&l->kick);
+	list_remove(&l->kick);
 }
 
 void leg_close(struct leg *l)

@@ -19,7 +19,7 @@ struct leg_pool {
 	uint8_t *scratch;		/* owned; one record's plain text, wiped after use (REQ-7.2) */
 	size_t scratch_used;		/* high-water mark since the last wipe */
 	uv_idle_t idle;			/* runs while a leg is kicked */
-	struct net_link kicked;		/* legs to pump in the next turn */
+	struct list kicked;		/* legs to pump in the next turn */
 };
 
 enum err leg_pool_init(struct leg_pool *p, struct net_loop *net) WARN_UNUSED;
@@ -54,7 +54,7 @@ struct leg_ops {
 /* Embedded in its owner; fields private. */
 struct leg {
 	struct net_conn net;
-	struct net_link kick;		/* in pool->kicked, or NULLs */
+	struct list kick;		/* in pool->kicked, or NULLs */
 	struct leg_pool *pool;		/* borrowed */
 	const struct leg_ops *ops;	/* borrowed; static */
 	void *owner;

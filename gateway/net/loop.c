@@ -15,45 +15,6 @@
 
 #define TIMER_MAX_MS (24u * 60 * 60 * 1000)
 
-static void link_init(struct net_link *head)
-{
-	head->prev = head;
-	head->next = head;
-}
-
-static bool link_empty(const struct net_link *head)
-{
-	return head->next == head;
-}
-
-static void link_append(struct net_link *head, struct net_link *l)
-{
-	l->prev = head->prev;
-	l->next = head;
-	head->prev->next = l;
-	head->prev = l;
-}
-
-static void link_remove(struct net_link *l)
-{
-	l->prev->next = l->next;
-	l->next->prev = l->prev;
-	l->prev = NULL;
-	l->next = NULL;
-}
-
-/* Everything in `from` goes to the empty `to`. */
-static void link_move(struct net_link *from, struct net_link *to)
-{
-	if (link_empty(from))
-		return;
-	to->next = from->next;
-	to->prev = from->prev;
-	to->next->prev = to;
-	to->prev->next = to;
-	link_init(from);
-}
-
 /* The first tick at which `due_ms` is over: never early. */
 static uint64_t tick_of(uint64_t due_ms)
 {
@@ -70,24 +31,23 @@ static void timer_place(struct net_timer *t)
 	if (tick - loop->tick_done >= NET_WHEEL_SLOTS)
 		tick = loop->tick_done + NET_WHEEL_SLOTS - 1;
 	t->slot_tick = tick;
-	link_append(&loop->slots[tick % NET_WHEEL_SLOTS], &t->link);
+	list_append(&loop->slots[tick % NET_WHEEL_SLOTS], &t->link);
 }
 
 void net_wheel_turn(struct net_loop *loop, uint64_t tick)
 {
-	struct net_link due;
+	struct list due;
 
-	link_init(&due);
 	/* After a long stall every slot is due once. */
 	if (tick - loop->tick_done > NET_WHEEL_SLOTS)
 		loop->tick_done = tick - NET_WHEEL_SLOTS;
 	while (loop->tick_done < tick) {
 		loop->tick_done++;
-		link_move(&loop->slots[loop->tick_done % NET_WHEEL_SLOTS], &due);
-		while (!link_empty(&due)) {
+		list_move(&loop->slots[loop->tick_done % NET_WHEEL_SLOTS], &due);
+		while (!list_empty(&due)) {
 			struct net_timer *t = container_of(due.next, struct net_timer, link);
 
-			link_remove(&t->link);
+			list_remove(&t->link);
 			if (tick_of(t->due_ms) > tick) {
 				timer_place(t);
 				continue;
@@ -122,7 +82,7 @@ void net_timer_start(struct net_timer *t, uint64_t ms)
 	if (net_timer_armed(t)) {
 		if (tick_of(t->due_ms) >= t->slot_tick)
 			return;
-		link_remove(&t->link);
+		list_remove(&t->link);
 		timer_place(t);
 		return;
 	}
@@ -138,7 +98,7 @@ void net_timer_stop(struct net_timer *t)
 {
 	if (!net_timer_armed(t))
 		return;
-	link_remove(&t->link);
+	list_remove(&t->link);
 	t->loop->armed--;
 }
 
@@ -154,7 +114,7 @@ enum err net_loop_init(struct net_loop *loop, uv_loop_t *uv)
 	madvise(mem, NET_READ_SIZE, MADV_DONTDUMP);
 	loop->read_buf = mem;
 	for (size_t i = 0; i < NET_WHEEL_SLOTS; i++)
-		link_init(&loop->slots[i]);
+		list_init(&loop->slots[i]);
 	if (uv_timer_init(uv, &loop->tick) != 0) {
 		munmap(mem, NET_READ_SIZE);
 		loop->read_buf = NULL;

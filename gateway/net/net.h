@@ -46,13 +46,9 @@ enum err net_fd_inherit(int fd) WARN_UNUSED;
 #define NET_TICK_MS 100
 #define NET_WHEEL_SLOTS 512
 
-struct net_link {
-	struct net_link *prev, *next;
-};
-
 /* Embedded in its owner. Fires once, at or up to two ticks after its time, never early. */
 struct net_timer {
-	struct net_link link; /* in a slot of the wheel while armed; NULLs otherwise */
+	struct list link; /* in a slot of the wheel while armed; NULLs otherwise */
 	struct net_loop *loop; /* borrowed */
 	uint64_t due_ms; /* loop time; may be later than the slot: then the wheel moves it on */
 	uint64_t slot_tick; /* the tick at which the wheel looks at it */
@@ -69,7 +65,7 @@ struct net_loop {
 	uv_timer_t tick; /* runs while a timer is armed */
 	uint64_t tick_done; /* ticks the wheel has gone through */
 	size_t armed;
-	struct net_link slots[NET_WHEEL_SLOTS];
+	struct list slots[NET_WHEEL_SLOTS];
 	void (*on_closed)(void *owner);
 	void *owner;
 };

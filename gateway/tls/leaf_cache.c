@@ -22,7 +22,7 @@ struct entry {
 	struct tls_leaf *leaf;		/* referenced; NULL: none yet */
 	uint64_t renew_at;		/* Unix seconds, with a leaf */
 	uint64_t minting_since;		/* Unix seconds; 0: no mint is under way */
-	struct tls_leaf_waiter line;	/* head of a ring */
+	struct list line;		/* those who wait for the leaf */
 	char host[];
 };
 
@@ -34,51 +34,16 @@ struct tls_leaf_cache {
 
 /* ---- the line ------------------------------------------------------------------------------------------------ */
 
-static void ring_init(struct tls_leaf_waiter *head)
-{
-	head->prev = head->next = head;
-}
-
-static bool ring_empty(const struct tls_leaf_waiter *head)
-{
-	return head->next == head;
-}
-
 void tls_leaf_waiter_cancel(struct tls_leaf_waiter *w)
 {
-	if (!w->waiting)
-		return;
-	w->prev->next = w->next;
-	w->next->prev = w->prev;
-	w->prev = w->next = NULL;
-	w->waiting = false;
+	list_remove(&w->link);
 }
 
-static void wait_in(struct entry *en, struct tls_leaf_waiter *w)
+/* A line is moved before it is woken: who cancels meanwhile leaves it as before. */
+static void wake_all(struct list *line, enum err e, struct tls_leaf *leaf)
 {
-	w->prev = en->line.prev;
-	w->next = &en->line;
-	w->prev->next = w;
-	en->line.prev = w;
-	w->waiting = true;
-}
-
-/* Moves the line onto `to`; those who cancel meanwhile leave it as they would have left the entry's. */
-static void take_line(struct entry *en, struct tls_leaf_waiter *to)
-{
-	ring_init(to);
-	if (ring_empty(&en->line))
-		return;
-	*to = en->line;
-	to->next->prev = to;
-	to->prev->next = to;
-	ring_init(&en->line);
-}
-
-static void wake_all(struct tls_leaf_waiter *line, enum err e, struct tls_leaf *leaf)
-{
-	while (!ring_empty(line)) {
-		struct tls_leaf_waiter *w = line->next;
+	while (!list_empty(line)) {
+		struct tls_leaf_waiter *w = container_of(line->next, struct tls_leaf_waiter, link);
 
 		tls_leaf_waiter_cancel(w);
 		w->done(w, e, leaf);
@@ -103,7 +68,7 @@ static void drop(struct tls_leaf_cache *c, struct entry *en)
 
 static bool in_use(const struct entry *en)
 {
-	return en->minting_since || !ring_empty(&en->line);
+	return en->minting_since || !list_empty(&en->line);
 }
 
 static bool make_room(struct tls_leaf_cache *c)
@@ -132,7 +97,7 @@ static enum err add(struct tls_leaf_cache *c, const char *host, struct entry **o
 		return ERR_NOMEM;
 	memcpy(en->host, host, n);
 	en->lru.key = en->host;
-	ring_init(&en->line);
+	list_init(&en->line);
 	lru_insert(&c->entries, &en->lru);
 	*out = en;
 	return ERR_OK;
@@ -172,9 +137,9 @@ void tls_leaf_cache_free(struct tls_leaf_cache *c)
 		return;
 	while (c->entries.oldest) {
 		struct entry *en = container_of(c->entries.oldest, struct entry, lru);
-		struct tls_leaf_waiter line;
+		struct list line;
 
-		take_line(en, &line);
+		list_move(&en->line, &line);
 		drop(c, en);
 		wake_all(&line, ERR_SHUTTING_DOWN, NULL);
 	}
@@ -201,14 +166,14 @@ enum err tls_leaf_cache_get(struct tls_leaf_cache *c, const char *host, uint64_t
 		return ERR_OK;
 	}
 	*mint = start_mint(en, unix_now);
-	wait_in(en, w);
+	list_append(&en->line, &w->link);
 	return ERR_AGAIN;
 }
 
 void tls_leaf_cache_put(struct tls_leaf_cache *c, const char *host, struct bytes cert_der)
 {
 	struct entry *en = find(c, host);
-	struct tls_leaf_waiter line;
+	struct list line;
 	struct tls_leaf *leaf = NULL;
 	uint64_t now = tls_unix_now();
 	enum err e;
@@ -228,7 +193,7 @@ void tls_leaf_cache_put(struct tls_leaf_cache *c, const char *host, struct bytes
 	en->renew_at = now + (tls_leaf_not_after(leaf) - now) / 3 * 2;
 	tls_leaf_unref(en->leaf);
 	en->leaf = tls_leaf_ref(leaf);
-	take_line(en, &line);
+	list_move(&en->line, &line);
 	wake_all(&line, ERR_OK, leaf);
 	tls_leaf_unref(leaf);
 }
@@ -236,12 +201,12 @@ void tls_leaf_cache_put(struct tls_leaf_cache *c, const char *host, struct bytes
 void tls_leaf_cache_fail(struct tls_leaf_cache *c, const char *host, enum err e)
 {
 	struct entry *en = find(c, host);
-	struct tls_leaf_waiter line;
+	struct list line;
 
 	if (!en)
 		return;
 	en->minting_since = 0;
-	take_line(en, &line);
+	list_move(&en->line, &line);
 	if (!en->leaf)
 		drop(c, en);	/* with a leaf: it serves until its end */
 	wake_all(&line, e, NULL);

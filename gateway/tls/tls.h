@@ -117,8 +117,7 @@ struct tls_leaf_cache;
 struct tls_leaf_waiter {
 	/* Called once, outside get(): ERR_OK with a borrowed leaf (ref it to keep it), or the error. */
 	void (*done)(struct tls_leaf_waiter *w, enum err e, struct tls_leaf *leaf);
-	struct tls_leaf_waiter *prev, *next;	/* the cache's */
-	bool waiting;				/* the cache's */
+	struct list link;	/* the cache's; linked while waiting */
 };
 
 struct tls_leaf_cache *tls_leaf_cache_new(struct tls_server *s, size_t capacity);

@@ -72,7 +72,7 @@ void key_unref(struct upstream_pool *p, struct upstream_key *k)
 
 void pool_take_idle(struct upstream_conn *c)
 {
-	if (!c->lru.next)
+	if (!list_linked(&c->lru))
 		return;
 	list_remove(&c->link);
 	list_remove(&c->lru);
@@ -84,8 +84,8 @@ void pool_put_idle(struct upstream_conn *c)
 {
 	struct upstream_pool *p = c->pool;
 
-	list_push(&c->key->idle, &c->link);
-	list_push(p->lru.prev, &c->lru);	/* at the tail: most recent */
+	list_prepend(&c->key->idle, &c->link);
+	list_append(&p->lru, &c->lru);
 	c->key->n_idle++;
 	p->n_idle++;
 	if (c->key->n_idle > p->spec.idle_per_key)
@@ -149,5 +149,5 @@ void upstream_pool_warm(struct upstream_pool *p, const struct upstream_target *t
 		return;
 	c = conn_new(p, t);
 	if (c)
-		list_push(&c->key->pending, &c->link);
+		list_prepend(&c->key->pending, &c->link);
 }

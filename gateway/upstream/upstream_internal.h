@@ -26,8 +26,8 @@ enum response_state {
 struct upstream_key {
 	struct upstream_target target;
 	struct upstream_key *next;	/* in its bucket */
-	struct net_link idle;		/* warm connections, most recently used first */
-	struct net_link pending;	/* under way without a lease */
+	struct list idle;		/* warm connections, most recently used first */
+	struct list pending;	/* under way without a lease */
 	size_t n_idle, n_conns;		/* n_conns: every connection that refers to this key */
 };
 
@@ -36,8 +36,8 @@ struct upstream_conn {
 	struct upstream_pool *pool;	/* borrowed */
 	struct upstream_key *key;	/* counted reference */
 	struct upstream *lease;		/* borrowed; NULL when nobody uses it */
-	struct net_link link;		/* in key->idle or key->pending */
-	struct net_link lru;		/* in pool->lru while idle */
+	struct list link;		/* in key->idle or key->pending */
+	struct list lru;		/* in pool->lru while idle */
 	enum conn_state state;
 	struct upstream_query *query;
 	struct upstream_addrs addrs;
@@ -69,7 +69,7 @@ struct upstream {
 struct upstream_pool {
 	struct upstream_pool_spec spec;
 	struct upstream_key *buckets[UPSTREAM_BUCKETS];
-	struct net_link lru;		/* warm connections, least recently used first */
+	struct list lru;		/* warm connections, least recently used first */
 	size_t n_idle, n_conns;
 	struct buf scratch;		/* heads being written; wiped */
 	struct http_response head;	/* the head being handed over */
@@ -95,31 +95,3 @@ void lease_failed(struct upstream *u, enum err e);
 /* Response bytes; returns how many were used. */
 size_t lease_on_data(struct upstream_conn *c, struct bytes in);
 void lease_on_eof(struct upstream_conn *c, bool clean);
-
-/* list helpers */
-static inline void list_init(struct net_link *l)
-{
-	l->prev = l->next = l;
-}
-
-static inline bool list_empty(const struct net_link *head)
-{
-	return head->next == head;
-}
-
-static inline void list_push(struct net_link *head, struct net_link *l)
-{
-	l->next = head->next;
-	l->prev = head;
-	head->next->prev = l;
-	head->next = l;
-}
-
-static inline void list_remove(struct net_link *l)
-{
-	if (!l->next)
-		return;
-	l->prev->next = l->next;
-	l->next->prev = l->prev;
-	l->prev = l->next = NULL;
-}

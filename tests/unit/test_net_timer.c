@@ -99,7 +99,7 @@ static void test_restart_later_is_lazy(void **state)
 {
 	struct world *w = *state;
 	struct item it = { .count = 0 };
-	struct net_link *prev, *next;
+	struct list *prev, *next;
 	uint64_t slot;
 
 	net_timer_init(&it.timer, &w->loop, item_fire);

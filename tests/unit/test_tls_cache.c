@@ -155,7 +155,7 @@ static void test_asking_from_within(void **state)
 	a.asks_again = true;
 	tls_leaf_cache_fail(cache, "again.example.test", ERR_MINT);
 	assert_int_equal(a.calls, 1);
-	assert_true(a.w.waiting);
+	assert_true(list_linked(&a.w.link));
 	put("again.example.test", 60);
 	assert_int_equal(a.calls, 2);
 	assert_int_equal(a.e, ERR_OK);
@@ -197,7 +197,7 @@ static void test_room(void **state)
 		assert_int_equal(ask(&a[i], hosts[i], &mint), ERR_AGAIN);
 	/* all under way: no room for more */
 	assert_int_equal(ask(&a[4], hosts[4], &mint), ERR_MINT);
-	assert_false(a[4].w.waiting);
+	assert_false(list_linked(&a[4].w.link));
 	for (int i = 0; i < 4; i++)
 		put(hosts[i], 60);
 	assert_int_equal(ask(&a[0], hosts[0], &mint), ERR_OK);	/* now b is the oldest */
