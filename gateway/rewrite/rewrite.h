@@ -4,7 +4,7 @@
  * A set is built once from patterns and lies in one contiguous region without pointers (the blob),
  * so that it can be copied into a secret area and mapped elsewhere. A stream walks one text through
  * a set. Semantics: leftmost-longest, byte-exact, matches never overlap, identical at any split of
- * the text (REQ-4.1).
+ * the text (risk 1.1 of the specification: a secret split over two packets).
  *
  * A stream consumes all it is fed, emits every byte that cannot belong to a token at once, and
  * holds at most longest - 1 bytes. What it holds is the beginning of a pattern, so it is spelled
