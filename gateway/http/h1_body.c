@@ -138,7 +138,7 @@ static enum err feed_trailer(struct h1_body *b, struct bytes in, size_t *used)
 {
 	size_t n = bytes_index(in, '\n'), held = buf_len(&b->trailer_bytes);
 	bool whole = n < in.n;
-	struct bytes all;
+	struct bytes line;
 	enum err e;
 
 	if (held == 0 && bytes_starts(in, BYTES_LIT("\r\n"))) {	/* nearly always */
@@ -153,12 +153,12 @@ static enum err feed_trailer(struct h1_body *b, struct bytes in, size_t *used)
 		return e == ERR_AGAIN ? ERR_HTTP_HEADER_TOO_LARGE : e;
 	if (!whole)
 		return ERR_OK;
-	all = buf_bytes(&b->trailer_bytes);
-	if (all.n - b->line < 2 || all.p[all.n - 2] != '\r')
+	line = bytes_from(buf_bytes(&b->trailer_bytes), b->line);
+	if (!bytes_ends(line, BYTES_LIT("\r\n")))
 		return ERR_HTTP_SYNTAX;
-	if (all.n - b->line == 2)
+	if (line.n == 2)
 		return end_trailers(b);
-	b->line = all.n;
+	b->line += line.n;
 	return ++b->lines > b->max_fields ? ERR_HTTP_HEADER_TOO_LARGE : ERR_OK;
 }
 

@@ -34,7 +34,7 @@ static enum err parse_path(struct bytes text, struct http_request *out)
 	out->path = bytes_first(text, mark);
 	if (!triplets_ok(out->path))
 		return ERR_HTTP_SYNTAX;
-	if (mark == text.n)
+	if (mark >= text.n)
 		return ERR_OK;
 	if (text.p[mark] != '?')
 		return ERR_HTTP_SYNTAX;
