@@ -53,8 +53,10 @@ static void check_config(const struct config *cfg)
 	for (size_t i = 0; i < cfg->egress.n_rules; i++) {
 		const struct config_rule *rule = &cfg->egress.rules[i];
 
-		HOLDS(rule->action == CONFIG_DENY ||
-		      (rule->n_ports && (rule->hosts.n || rule->n_addresses)));
+		/* Without ports: any port. Only a deny may go without hosts and addresses. */
+		HOLDS(rule->action == CONFIG_DENY || rule->hosts.n || rule->n_addresses);
+		for (size_t j = 0; j < rule->n_ports; j++)
+			HOLDS(rule->ports[j].first && rule->ports[j].first <= rule->ports[j].last);
 		HOLDS(rule->protocol == CONFIG_HTTP ||
 		      (rule->action == CONFIG_ALLOW && !rule->paths.n));
 	}
