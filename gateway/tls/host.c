@@ -26,7 +26,7 @@ static bool is_all_digits(struct bytes b)
 
 bool tls_host_valid(struct bytes host)
 {
-	struct bytes rest = host, label = BYTES_NONE;
+	struct bytes rest = host, label;
 
 	if (host.n == 0 || host.n > HOST_TEXT_MAX)
 		return false;

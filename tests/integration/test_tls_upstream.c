@@ -66,7 +66,7 @@ static int close_all(void **state)
 static pid_t serve(const char *cert, const char *options, uint16_t *port, int *out)
 {
 	char cmd[512], line[256];
-	unsigned int p;
+	unsigned int p = 0;
 	FILE *f;
 	pid_t pid;
 

@@ -283,9 +283,9 @@ static void reads_back_what_it_wrote(void **state)
 {
 	static const char *const heads[] = {
 		"GET /a%20b?c=d HTTP/1.1\r\nHost: a.example:8443\r\nX: y\r\nX: z\r\n\r\n",
-		"POST http://A.example/x HTTP/1.1\r\nHost: a.example\r\n"
-		"Transfer-Encoding: chunked\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n"
-		"Keep-Alive: 5\r\nX: \xff\ty\r\n\r\n",
+		("POST http://A.example/x HTTP/1.1\r\nHost: a.example\r\n"
+		 "Transfer-Encoding: chunked\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n"
+		 "Keep-Alive: 5\r\nX: \xff\ty\r\n\r\n"),
 		"PUT /{a}|b HTTP/1.1\r\nhost:a.b\r\ncontent-length:  1 \r\nTE: trailers\r\n\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: [2001:db8::1]\r\n\r\n",
 		"GET /? HTTP/1.0\r\nHost: a.example\r\nConnection: keep-alive\r\n\r\n",

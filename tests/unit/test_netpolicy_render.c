@@ -74,9 +74,10 @@ static void test_text(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		const char *found = strstr(at, parts[i]);
 
-		if (!found)
+		if (found)
+			at = found + 1;
+		else
 			fail_msg("missing or out of order: %s", parts[i]);
-		at = found + 1;
 	}
 	free(text);
 }

@@ -290,7 +290,7 @@ static void test_needs_no_descriptor(void **state)
 		   root = read_vector("root.crt");
 	struct rlimit was, none;
 	struct pki mine = pki;
-	struct pair q;
+	struct pair q = { .leaf = NULL };
 	const char *why;
 	enum err e;
 
