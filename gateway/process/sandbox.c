@@ -174,7 +174,7 @@ enum err sandbox_drop(enum process_role role, uid_t uid, gid_t gid)
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
 		return ERR_IO;
 	(void)role;
-	return ERR_OK;
+	return sandbox_without_uring();
 }
 
 /* ---- Landlock --------------------------------------------------------------------------------------------- */
