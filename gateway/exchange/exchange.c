@@ -1,9 +1,11 @@
 /*
  * exchange.c - the life of one exchange: who speaks when
  *
- * Happy path: exchange_request() -> (small body measured) -> upstream opened -> head, body -> response -> on_end -> the owner's
- * exchange_close(). Failure: before the response's head is handed over a denial answers, after it on_abort cuts.
- * Limits: the upstream may be silent for first_byte_ms after the request, idle_ms between bytes.
+ * Happy path: exchange_request() -> (small body measured) -> upstream opened -> head, body ->
+ * response -> on_end -> the owner's exchange_close(). Failure: before the response's head is handed
+ * over a denial answers, after it on_abort cuts.
+ * Limits: the upstream may be silent for first_byte_ms after the request, idle_ms between bytes
+ * either way.
  */
 #include "gateway/exchange/exchange_internal.h"
 
@@ -11,7 +13,7 @@
 
 /* Room for a head text, or one measured body after substitution. */
 #define SCRATCH_MAX (1024u * 1024)
-#define MEASURED_GROWTH 16u	/* a token of 8 bytes may become one of this many times its length */
+#define MEASURED_GROWTH 16u /* a token of 8 bytes may become one of this many times its length */
 
 static void exchange_on_timer(struct net_timer *t);
 
@@ -65,15 +67,28 @@ void exchange_close(struct exchange *x, enum err why)
 
 /* ---- time ---- */
 
+/* The next sign of life from the upstream is due. */
+static void expect(struct exchange *x, unsigned ms)
+{
+	x->waiting = upstream_pending(x->up);
+	net_timer_start(&x->timer, ms);
+}
+
 static void exchange_on_timer(struct net_timer *t)
 {
-	exchange_deny(container_of(t, struct exchange, timer), ERR_UPSTREAM_TIMEOUT);
+	struct exchange *x = container_of(t, struct exchange, timer);
+
+	/* It takes what it is sent, slowly: that is not silence. */
+	if (x->state == EXCHANGE_SENDING && upstream_pending(x->up) < x->waiting)
+		expect(x, x->req_ended ? x->env->first_byte_ms : x->env->idle_ms);
+	else
+		exchange_deny(x, ERR_UPSTREAM_TIMEOUT);
 }
 
 static void expect_answer(struct exchange *x)
 {
 	x->sent_us = time_mono_us();
-	net_timer_start(&x->timer, x->env->first_byte_ms);
+	expect(x, x->env->first_byte_ms);
 }
 
 /* ---- towards the upstream ---- */
@@ -84,7 +99,9 @@ static enum upstream_want wanted(const struct exchange *x)
 {
 	if (x->retried)
 		return UPSTREAM_FRESH;
-	return x->req.framing == HTTP_BODY_NONE && http_method_idempotent(x->req.method) ? UPSTREAM_ANY : UPSTREAM_RECENT;
+	return x->req.framing == HTTP_BODY_NONE && http_method_idempotent(x->req.method)
+		       ? UPSTREAM_ANY
+		       : UPSTREAM_RECENT;
 }
 
 /* The connection is verified: what is known of the request goes out. */
@@ -144,7 +161,8 @@ void exchange_body(struct exchange *x, struct bytes data)
 	enum err e;
 
 	/* Before the head is out there is nowhere to send it: exchange_full() says so. */
-	if (x->state == EXCHANGE_ANSWERED || x->state == EXCHANGE_CONNECTING || !data.n || x->req_body.plan == BODY_NONE)
+	if (x->state == EXCHANGE_ANSWERED || x->state == EXCHANGE_CONNECTING || !data.n ||
+	    x->req_body.plan == BODY_NONE)
 		return;
 	e = request_body(x, data);
 	if (e != ERR_OK)
@@ -172,8 +190,11 @@ void exchange_body_end(struct exchange *x, const struct http_fields *trailers)
 
 void exchange_flush(struct exchange *x)
 {
-	if (x->up && x->head_sent)
-		upstream_flush(x->up);
+	if (!x->up || !x->head_sent)
+		return;
+	upstream_flush(x->up);
+	if (x->state == EXCHANGE_SENDING && !net_timer_armed(&x->timer) && upstream_full(x->up))
+		expect(x, x->env->idle_ms);
 }
 
 bool exchange_full(const struct exchange *x)
@@ -223,7 +244,8 @@ static void exchange_on_head(void *owner, const struct http_response *head)
 	if (head->status < 200)
 		return;	/* 100 was answered here already; other interim responses are advice */
 	x->state = EXCHANGE_ANSWERING;
-	x->resp_body.plan = BODY_MEASURE;	/* until the head is handed over a denial can still answer */
+	/* Until the head is handed over a denial can still answer. */
+	x->resp_body.plan = BODY_MEASURE;
 	net_timer_start(&x->timer, x->env->idle_ms);
 	e = response_head(x, head);
 	if (e != ERR_OK)
@@ -264,18 +286,21 @@ static void exchange_on_room(void *owner)
 {
 	struct exchange *x = owner;
 
+	if (x->state == EXCHANGE_SENDING && !x->req_ended)
+		net_timer_stop(&x->timer);
 	x->ops->on_room(x->owner);
 }
 
 /*
- * A warm connection may have been closed by the upstream just as it was taken. RFC 9110 9.2.2: an idempotent
- * request without body that got no answer may be sent again, once, on a new connection.
+ * A warm connection may have been closed by the upstream just as it was taken. RFC 9110 9.2.2: an
+ * idempotent request without body that got no answer may be sent again, once, on a new connection.
  */
 static bool may_retry(const struct exchange *x)
 {
 	const struct upstream_facts *f = upstream_facts(x->up);
 
-	return !x->retried && x->head_sent && f->reused && !f->answered && wanted(x) == UPSTREAM_ANY;
+	return !x->retried && x->head_sent && f->reused && !f->answered &&
+	       wanted(x) == UPSTREAM_ANY;
 }
 
 static void exchange_on_error(void *owner, enum err e)

@@ -1,4 +1,7 @@
-/* exchange_internal.h - the two directions of an exchange as they see each other; no other room includes this */
+/*
+ * exchange_internal.h - the two directions of an exchange as they see each other; no other room
+ * includes this
+ */
 #pragma once
 
 #include "gateway/exchange/exchange.h"
@@ -21,7 +24,8 @@ enum exchange_state {
 	EXCHANGE_MEASURING,	/* the request's small body is gathered; nothing was sent */
 	EXCHANGE_CONNECTING,	/* waits for a verified connection */
 	EXCHANGE_SENDING,	/* the request's head is out */
-	EXCHANGE_ANSWERING,	/* the final response head was handed over, or is kept until its body is measured */
+	/* The final response head was handed over, or is kept until its body is measured. */
+	EXCHANGE_ANSWERING,
 	EXCHANGE_ANSWERED,	/* complete; nothing but exchange_close() follows */
 };
 
@@ -53,6 +57,7 @@ struct exchange {
 	struct upstream *up;
 	struct upstream_target target;
 	struct net_timer timer;
+	size_t waiting;			/* bytes the upstream had not taken when the timer was started */
 	/* request */
 	struct http_request req;	/* slices in the arena */
 	enum rewrite_context req_context;

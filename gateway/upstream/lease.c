@@ -1,15 +1,18 @@
 /*
  * lease.c - one exchange on one connection, spoken in HTTP/1.1
  *
- * Happy path: upstream_open() -> on_ready (or warm at once) -> send_head, send_body*, send_end -> on_head, on_body*, on_end
- * -> upstream_close(), which gives the connection back when both messages are complete and both sides keep it.
+ * Happy path: upstream_open() -> on_ready (or warm at once) -> send_head, send_body*, send_end ->
+ * on_head, on_body*, on_end -> upstream_close(), which gives the connection back when both messages
+ * are complete and both sides keep it.
  * Failure: on_error once; the connection is closed, never reused.
  */
 #include "gateway/upstream/upstream_internal.h"
 
 #include <stdlib.h>
 
-/* A request that cannot be sent twice goes on a warm connection only this soon after its last use. */
+/*
+ * A request that cannot be sent twice goes on a warm connection only this soon after its last use.
+ */
 #define RECENT_MS 2000
 
 /* ---- opening ---- */
@@ -32,7 +35,8 @@ static struct upstream_conn *lease_take_warm(struct upstream_key *k, enum upstre
 	if (want == UPSTREAM_FRESH || list_empty(&k->idle))
 		return NULL;
 	c = container_of(k->idle.next, struct upstream_conn, link);
-	if (want == UPSTREAM_RECENT && net_loop_now(c->pool->spec.legs->net) - c->used_ms > RECENT_MS)
+	if (want == UPSTREAM_RECENT &&
+	    net_loop_now(c->pool->spec.legs->net) - c->used_ms > RECENT_MS)
 		return NULL;
 	pool_take_idle(c);
 	net_timer_stop(&c->timer);
@@ -51,8 +55,8 @@ static struct upstream_conn *lease_take_pending(struct upstream_key *k)
 	return c;
 }
 
-struct upstream *upstream_open(struct upstream_pool *p, const struct upstream_target *t, enum upstream_want want,
-			       const struct upstream_ops *ops, void *owner)
+struct upstream *upstream_open(struct upstream_pool *p, const struct upstream_target *t,
+			       enum upstream_want want, const struct upstream_ops *ops, void *owner)
 {
 	struct upstream *u = calloc(1, sizeof(*u));
 	struct upstream_key *k = u ? key_get(p, t) : NULL;
@@ -116,8 +120,8 @@ void upstream_close(struct upstream *u)
 	if (!c)
 		return;
 	c->lease = NULL;
-	if (c->state != CONN_LEASED || !c->keep || !c->request_done || c->response != RESPONSE_DONE ||
-	    c->pool->freeing) {
+	if (c->state != CONN_LEASED || !c->keep || !c->request_done ||
+	    c->response != RESPONSE_DONE || c->pool->freeing) {
 		conn_close(c);
 		return;
 	}
@@ -151,7 +155,8 @@ enum err upstream_send_head(struct upstream *u, const struct http_request *req)
 	if (!c || c->state != CONN_LEASED || c->response != RESPONSE_NONE || c->key->target.raw)
 		return ERR_UPSTREAM_CLOSED;
 	/* Longer than any method whose responses are framed in a special way. */
-	if (!bytes_to_str(bytes_first(req->method, UPSTREAM_METHOD_MAX - 1), c->method, sizeof(c->method)))
+	if (!bytes_to_str(bytes_first(req->method, UPSTREAM_METHOD_MAX - 1), c->method,
+			  sizeof(c->method)))
 		return ERR_BAD_VALUE;
 	c->response = RESPONSE_HEAD;
 	c->chunked = req->framing == HTTP_BODY_CHUNKED;
@@ -198,13 +203,19 @@ void upstream_flush(struct upstream *u)
 	struct upstream_conn *c = u->conn;
 
 	/* A failing socket is told by on_error. */
-	if (c && (h1_chunks_flush(&c->chunks, lease_chunk_sink, c) != ERR_OK || leg_flush(&c->leg) != ERR_OK))
+	if (c && (h1_chunks_flush(&c->chunks, lease_chunk_sink, c) != ERR_OK ||
+		  leg_flush(&c->leg) != ERR_OK))
 		leg_reset(&c->leg);
 }
 
 bool upstream_full(const struct upstream *u)
 {
 	return u->conn && leg_full(&u->conn->leg);
+}
+
+size_t upstream_pending(const struct upstream *u)
+{
+	return u->conn ? net_conn_pending(&u->conn->leg.net) : 0;
 }
 
 void upstream_pause(struct upstream *u, bool paused)
@@ -227,7 +238,8 @@ static void lease_finish(struct upstream_conn *c, bool leftover)
 	/* More bytes than the response had: the next answer could not be told from them. */
 	if (leftover)
 		c->keep = false;
-	u->ops->on_end(u->owner, c->body.framing == HTTP_BODY_CHUNKED ? h1_body_trailers(&c->body) : NULL);
+	u->ops->on_end(u->owner,
+		       c->body.framing == HTTP_BODY_CHUNKED ? h1_body_trailers(&c->body) : NULL);
 }
 
 static enum err lease_take_head(struct upstream_conn *c, struct bytes in, size_t *used)
@@ -240,7 +252,8 @@ static enum err lease_take_head(struct upstream_conn *c, struct bytes in, size_t
 		return ERR_UPSTREAM_HTTP;	/* nothing was offered to be upgraded to */
 	if (head->status >= 200) {
 		c->keep = c->keep && head->keep_alive && head->framing != HTTP_BODY_CLOSE;
-		h1_body_init(&c->body, HTTP_RESPONSE, head->framing, head->length, &c->pool->limits);
+		h1_body_init(&c->body, HTTP_RESPONSE, head->framing, head->length,
+			     &c->pool->limits);
 		c->response = RESPONSE_BODY;
 	}
 	u->ops->on_head(u->owner, head);
