@@ -1,8 +1,9 @@
 /*
  * addr.c - IP addresses and prefixes
  *
- * Strict text only: inet_pton() takes no octal, hex or short spellings. IPv4-mapped IPv6 (RFC 4291 2.5.5.2) is
- * folded to IPv4 at the door, so that no rule can be passed by writing an address in the other family.
+ * Strict text only: inet_pton() takes no octal, hex or short spellings. IPv4-mapped IPv6 (RFC 4291
+ * 2.5.5.2) is folded to IPv4 at the door, so that no rule can be passed by writing an address in
+ * the other family.
  */
 #include "base/base.h"
 
@@ -97,7 +98,8 @@ const char *addr_text(const struct addr *a, char dst[ADDR_TEXT_MAX])
 	char ip[ADDR_TEXT_MAX];
 
 	addr_ip_text(a, ip);
-	snprintf(dst, ADDR_TEXT_MAX, a->family == AF_INET6 ? "[%.46s]:%u" : "%.46s:%u", ip, a->port);
+	snprintf(dst, ADDR_TEXT_MAX, a->family == AF_INET6 ? "[%.46s]:%u" : "%.46s:%u", ip,
+		 a->port);
 	return dst;
 }
 

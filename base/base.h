@@ -213,7 +213,9 @@ void mem_wipe_free(void *p, size_t n);
 
 /* ---- lists: intrusive, circular, the head is a link of its own ------------------------------- */
 
-/* A head after list_init(), or a member; a member in no list is zeroed. Never moved while in use. */
+/*
+ * A head after list_init(), or a member; a member in no list is zeroed. Never moved while in use.
+ */
 struct list {
 	struct list *prev, *next;
 };
@@ -397,6 +399,13 @@ bool log_level_parse(const char *text, enum log_level *out);
 bool log_enabled(enum log_level level);
 /* Use LOG_EVENT. Writes one line to stderr with one write(2). */
 void log_write(enum log_level level, const char *event, const struct kv *kvs, size_t n);
+
+/* For events that a peer can cause at will: at most `per_s` a second pass. Zeroed at first. */
+struct log_limit {
+	uint64_t second;
+	unsigned n;
+};
+bool log_allowed(struct log_limit *l, unsigned per_s);
 
 #define LOG_EVENT(level, event, ...)								\
 	do {											\

@@ -1,9 +1,9 @@
 /*
  * buf.c - capped buffers
  *
- * A buffer owns one block. Live bytes slide to the front when the tail runs out, the block doubles up to the
- * ceiling, and an empty buffer keeps its block for the next turn until buf_release(). A secret buffer wipes
- * every byte it stops using: on consume-to-empty, before a move, before a free.
+ * A buffer owns one block. Live bytes slide to the front when the tail runs out, the block doubles
+ * up to the ceiling, and an empty buffer keeps its block for the next turn until buf_release(). A
+ * secret buffer wipes every byte it stops using: on consume-to-empty, before a move, before a free.
  */
 #include "base/base.h"
 

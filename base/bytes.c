@@ -1,4 +1,7 @@
-/* bytes.c - views of memory: comparing, searching, reading numbers. No view ever owns what it shows. */
+/*
+ * bytes.c - views of memory: comparing, searching, reading numbers. No view ever owns what it
+ * shows.
+ */
 #include "base/base.h"
 
 #include <stdlib.h>
@@ -82,7 +85,8 @@ enum err bytes_to_u64(struct bytes b, uint64_t *out)
 	for (size_t i = 0; i < b.n; i++) {
 		if (b.p[i] < '0' || b.p[i] > '9')
 			return ERR_BAD_VALUE;
-		if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, b.p[i] - '0', &v))
+		if (__builtin_mul_overflow(v, 10u, &v) ||
+		    __builtin_add_overflow(v, b.p[i] - '0', &v))
 			return ERR_BAD_VALUE;
 	}
 	*out = v;

@@ -1,8 +1,9 @@
 /*
  * log.c - one line of JSON per event on stderr
  *
- * The line is built on the stack and written with one write(2), so lines of several processes do not mix.
- * A line too long is cut at a field. Nothing here can print a secret: KV() has no case for one.
+ * The line is built on the stack and written with one write(2), so lines of several processes do
+ * not mix. A line too long is cut at a field. Nothing here can print a secret: KV() has no case for
+ * one.
  */
 #include "base/base.h"
 
@@ -50,7 +51,8 @@ static enum err kv_append(struct buf *out, const struct kv *kv)
 	TRY(buf_append_str(out, ":"));
 	switch (kv->type) {
 	case KV_STR:
-		return kv->s ? json_append_string(out, bytes_str(kv->s)) : buf_append_str(out, "null");
+		return kv->s ? json_append_string(out, bytes_str(kv->s))
+			     : buf_append_str(out, "null");
 	case KV_INT:
 		return buf_printf(out, "%lld", (long long)kv->i);
 	case KV_UINT:
@@ -73,8 +75,11 @@ void log_write(enum log_level level, const char *event, const struct kv *kvs, si
 
 	if (level < 0 || (size_t)level >= ARRAY_SIZE(level_names))
 		return;
-	if (buf_printf(&out, "{\"time\":\"%s\",\"level\":\"%s\",\"role\":\"%s\",\"pid\":%d,\"event\":\"%s\"",
-		       time_rfc3339(when), level_names[level], log_state.role, (int)getpid(), event) != ERR_OK)
+	if (buf_printf(&out,
+		       "{\"time\":\"%s\",\"level\":\"%s\",\"role\":\"%s\",\"pid\":%d,"
+		       "\"event\":\"%s\"",
+		       time_rfc3339(when), level_names[level], log_state.role, (int)getpid(),
+		       event) != ERR_OK)
 		return;
 	for (size_t i = 0; i < n; i++) {
 		size_t mark = out.end;
@@ -89,4 +94,13 @@ void log_write(enum log_level level, const char *event, const struct kv *kvs, si
 	/* Nowhere to report that stderr is gone. */
 	if (write(STDERR_FILENO, line, out.end) < 0)
 		return;
+}
+
+bool log_allowed(struct log_limit *l, unsigned per_s)
+{
+	uint64_t second = time_mono_us() / 1000000;
+
+	if (l->second != second)
+		*l = (struct log_limit){ .second = second };
+	return l->n++ < per_s;
 }

@@ -1,9 +1,12 @@
-/* text.c - base64 (RFC 4648 section 4), JSON strings (RFC 8259 section 7), time stamps (RFC 3339) */
+/*
+ * text.c - base64 (RFC 4648 section 4), JSON strings (RFC 8259 section 7), time stamps (RFC 3339)
+ */
 #include "base/base.h"
 
 #include <time.h>
 
-static const char b64_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char b64_alphabet[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 enum err base64_encode(struct bytes in, struct buf *out)
 {
@@ -23,7 +26,8 @@ enum err base64_encode(struct bytes in, struct buf *out)
 		o[3] = (uint8_t)b64_alphabet[v & 63];
 	}
 	if (i < in.n) {
-		uint32_t v = (uint32_t)in.p[i] << 16 | (i + 1 < in.n ? (uint32_t)in.p[i + 1] << 8 : 0);
+		uint32_t v = (uint32_t)in.p[i] << 16 |
+			     (i + 1 < in.n ? (uint32_t)in.p[i + 1] << 8 : 0);
 
 		o[0] = (uint8_t)b64_alphabet[v >> 18];
 		o[1] = (uint8_t)b64_alphabet[v >> 12 & 63];
@@ -91,7 +95,10 @@ static size_t utf8_len(struct bytes s)
 {
 	static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
 	uint8_t c = s.p[0];
-	size_t n = c < 0x80 ? 1 : (c & 0xe0) == 0xc0 ? 2 : (c & 0xf0) == 0xe0 ? 3 : (c & 0xf8) == 0xf0 ? 4 : 0;
+	size_t n = c < 0x80 ? 1 :
+		   (c & 0xe0) == 0xc0 ? 2 :
+		   (c & 0xf0) == 0xe0 ? 3 :
+		   (c & 0xf8) == 0xf0 ? 4 : 0;
 	uint32_t v;
 
 	if (n <= 1)

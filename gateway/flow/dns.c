@@ -1,7 +1,8 @@
 /*
  * dns.c - questions over TCP port 53 (RFC 7766), answered like those over UDP
  *
- * One question at a time: while one is being answered the leg is paused, so a flood waits in the kernel.
+ * One question at a time: while one is being answered the leg is paused, so a flood waits in the
+ * kernel.
  */
 #include "gateway/flow/flow_internal.h"
 
@@ -39,8 +40,8 @@ static void dns_on_reply(void *cookie, struct bytes answer)
 		return;
 	}
 	buf_init(&framed, 65536 + 2);
-	if (dns_stream_frame(answer, &framed) != ERR_OK || leg_write(&f->leg, buf_bytes(&framed)) != ERR_OK ||
-	    leg_flush(&f->leg) != ERR_OK)
+	if (dns_stream_frame(answer, &framed) != ERR_OK ||
+	    leg_write(&f->leg, buf_bytes(&framed)) != ERR_OK || leg_flush(&f->leg) != ERR_OK)
 		flow_reset(f);
 	buf_release(&framed);
 	leg_resume(&f->leg);

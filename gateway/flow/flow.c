@@ -1,10 +1,11 @@
 /*
  * flow.c - the life of one agent connection, and the worker's list of them
  *
- * Happy path (edges in flow_internal.h): PEEK -> LEAF -> HANDSHAKE -> HEAD -> EXCHANGE -> HEAD ... -> CLOSING.
+ * Happy path (edges in flow_internal.h): PEEK -> LEAF -> HANDSHAKE -> HEAD -> EXCHANGE -> HEAD ...
+ * -> CLOSING.
  * Failure: flow_refuse() resets and audits; after TLS a denial answers first (h1.c).
- * Ownership: the server's list owns flows; the leg's on_closed frees one. flow_close() is a request and may be
- * repeated.
+ * Ownership: the server's list owns flows; the leg's on_closed frees one. flow_close() is a request
+ * and may be repeated.
  */
 #include "gateway/flow/flow_internal.h"
 
@@ -27,8 +28,8 @@ static const unsigned state_edges[] = {
 void flow_move(struct flow *f, enum flow_state to)
 {
 	if (!(state_edges[f->state] & 1u << to)) {
-		LOG_EVENT(LOG_LEVEL_ERROR, "flow.bad_move", KV("flow", f->facts.id), KV("from", state_names[f->state]),
-			  KV("to", state_names[to]));
+		LOG_EVENT(LOG_LEVEL_ERROR, "flow.bad_move", KV("flow", f->facts.id),
+			  KV("from", state_names[f->state]), KV("to", state_names[to]));
 		flow_reset(f);
 		return;
 	}
@@ -64,7 +65,9 @@ static void flow_end_exchange(struct flow *f)
 	exchange_close(x, ERR_CLOSED);
 }
 
-/* Gives back all but leg and exchange; whatever happens on the leg from here on is not looked at. */
+/*
+ * Gives back all but leg and exchange; whatever happens on the leg from here on is not looked at.
+ */
 static void flow_let_go(struct flow *f)
 {
 	f->state = FLOW_CLOSING;
@@ -83,7 +86,10 @@ void flow_close(struct flow *f)
 	leg_linger(&f->leg, FLOW_LINGER_MS);
 }
 
-/* May be called from inside an exchange's callback, so the exchange itself ends with the leg, a turn later. */
+/*
+ * May be called from inside an exchange's callback, so the exchange itself ends with the leg, a
+ * turn later.
+ */
 void flow_reset(struct flow *f)
 {
 	if (f->state == FLOW_CLOSING)
@@ -175,6 +181,11 @@ static void flow_on_error(void *owner, enum err e)
 {
 	struct flow *f = owner;
 
+	/* "unknown_ca" here is the first sign of an agent that lacks the interception CA. */
+	if (f->state == FLOW_HANDSHAKE && log_allowed(&f->server->tls_log, 10))
+		LOG_EVENT(LOG_LEVEL_INFO, "tls.agent_failed", KV("flow", f->facts.id),
+			  KV("host", f->facts.host), KV("peer", &f->facts.peer),
+			  KV("reason", err_name(e)), KV("why", leg_detail(&f->leg)));
 	if (f->state == FLOW_PEEK || f->state == FLOW_LEAF || f->state == FLOW_HANDSHAKE)
 		flow_refuse(f, e, NULL);
 	else
@@ -218,7 +229,10 @@ static void flow_on_timer(struct net_timer *t)
 
 /* ---- beginning ---- */
 
-/* What can be decided before the first byte: whose it is, and rules by address alone (server-first protocols). */
+/*
+ * What can be decided before the first byte: whose it is, and rules by address alone (server-first
+ * protocols).
+ */
 static void flow_begin(struct flow *f)
 {
 	const struct policy *p = f->server->env.exchange.policy;
@@ -230,7 +244,8 @@ static void flow_begin(struct flow *f)
 		return;
 	}
 	if (f->server->count > f->server->env.flows_max || f->server->draining) {
-		flow_refuse(f, f->server->draining ? ERR_SHUTTING_DOWN : ERR_LIMIT_FLOWS, "gateway.limits.flows");
+		flow_refuse(f, f->server->draining ? ERR_SHUTTING_DOWN : ERR_LIMIT_FLOWS,
+			    "gateway.limits.flows");
 		return;
 	}
 	if (f->facts.original.port == 53) {
@@ -244,7 +259,8 @@ static void flow_begin(struct flow *f)
 		net_timer_start(&f->timer, f->server->env.head_ms);
 }
 
-void flow_server_accept(struct flow_server *s, int fd, const struct addr *peer, const struct addr *original)
+void flow_server_accept(struct flow_server *s, int fd, const struct addr *peer,
+			const struct addr *original)
 {
 	struct flow *f = calloc(1, sizeof(*f));
 	struct leg_spec spec = {
@@ -306,7 +322,9 @@ size_t flow_server_count(const struct flow_server *s)
 	return s->count;
 }
 
-/* Closing only asks: every flow stays in the list until its leg has closed, so walking it is safe. */
+/*
+ * Closing only asks: every flow stays in the list until its leg has closed, so walking it is safe.
+ */
 void flow_server_drain(struct flow_server *s)
 {
 	s->draining = true;

@@ -1,8 +1,8 @@
 /*
  * flow.h - one TCP connection of an agent, from accept to close
  *
- * acceptor -> original destination -> first bytes peeked -> policy -> leaf -> TLS -> requests -> exchange.
- * One struct flow_server per worker; it owns its flows.
+ * acceptor -> original destination -> first bytes peeked -> policy -> leaf -> TLS -> requests ->
+ * exchange. One struct flow_server per worker; it owns its flows.
  */
 #pragma once
 
@@ -26,17 +26,19 @@ struct flow_env {
 	void *mint_owner;
 	size_t flows_max;			/* this worker's share of limits.flows */
 	size_t header_bytes;
-	unsigned head_ms;			/* ClientHello, handshake or request head must be complete by then */
+	/* ClientHello, handshake or request head must be complete by then. */
+	unsigned head_ms;
 	unsigned idle_ms;
 };
 
 /* NULL: out of memory. */
 struct flow_server *flow_server_new(const struct flow_env *env);
 /* Takes an accepted connection (fd is owned from here on, also on failure). */
-void flow_server_accept(struct flow_server *s, int fd, const struct addr *peer, const struct addr *original);
+void flow_server_accept(struct flow_server *s, int fd, const struct addr *peer,
+			const struct addr *original);
 /*
- * The minter has answered for `host`. ERR_OK: the caller has put the certificate into the leaf cache, which woke its
- * waiters; otherwise they are failed here.
+ * The minter has answered for `host`. ERR_OK: the caller has put the certificate into the leaf
+ * cache, which woke its waiters; otherwise they are failed here.
  */
 void flow_server_minted(struct flow_server *s, const char *host, enum err e);
 /* Stop keep-alive: idle flows close now, busy ones after their exchange (SIGTERM, reload). */

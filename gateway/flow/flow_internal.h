@@ -65,6 +65,7 @@ struct flow_server {
 	struct buf scratch;		/* the head being written */
 	struct h1_limits limits;
 	bool draining;
+	struct log_limit tls_log;	/* agents can fail handshakes at will */
 };
 
 #define FLOW_LINGER_MS 2000
@@ -74,7 +75,10 @@ struct flow_server {
 void flow_move(struct flow *f, enum flow_state to);
 /* Ends it without an answer: reset, audited as flow.refused. */
 void flow_refuse(struct flow *f, enum err why, const char *rule);
-/* Ends it quietly: what waits is sent, then closed. Any number of times, but not from an exchange's callback. */
+/*
+ * Ends it quietly: what waits is sent, then closed. Any number of times, but not from an exchange's
+ * callback.
+ */
 void flow_close(struct flow *f);
 /* Ends it at once, from anywhere. */
 void flow_reset(struct flow *f);

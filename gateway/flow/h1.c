@@ -1,10 +1,11 @@
 /*
- * h1.c - HTTP/1.1 with the agent: requests to exchanges, answers back in the framing the agent can read
+ * h1.c - HTTP/1.1 with the agent: requests to exchanges, answers back in the framing the agent can
+ * read
  *
- * One exchange at a time; pipelined bytes wait in the leg. Back-pressure: exchange_full() pauses the agent's leg,
- * leg_full() pauses the exchange.
- * Failure: a bad head is answered by exchange_reject() and the connection ends after it, because where the
- * next request would begin is not known.
+ * One exchange at a time; pipelined bytes wait in the leg. Back-pressure: exchange_full() pauses
+ * the agent's leg, leg_full() pauses the exchange.
+ * Failure: a bad head is answered by exchange_reject() and the connection ends after it, because
+ * where the next request would begin is not known.
  */
 #include "gateway/flow/flow_internal.h"
 
@@ -21,7 +22,9 @@ void flow_h1_begin(struct flow *f)
 {
 	flow_move(f, FLOW_HEAD);
 	h1_await_head(f);
-	/* The first request is due soon; later ones may take as long as the connection may be idle. */
+	/*
+	 * The first request is due soon; later ones may take as long as the connection may be idle.
+	 */
 	net_timer_start(&f->timer, f->server->env.head_ms);
 }
 
@@ -48,13 +51,15 @@ static void h1_reject(struct flow *f, enum err e)
 
 static void h1_send_continue(struct flow *f)
 {
-	if (leg_write(&f->leg, BYTES_LIT("HTTP/1.1 100 Continue\r\n\r\n")) != ERR_OK || leg_flush(&f->leg) != ERR_OK)
+	if (leg_write(&f->leg, BYTES_LIT("HTTP/1.1 100 Continue\r\n\r\n")) != ERR_OK ||
+	    leg_flush(&f->leg) != ERR_OK)
 		flow_reset(f);
 }
 
 static void h1_begin_request(struct flow *f, const struct http_request *req)
 {
-	bool body = req->framing != HTTP_BODY_NONE && !(req->framing == HTTP_BODY_LENGTH && req->length == 0);
+	bool body = req->framing != HTTP_BODY_NONE &&
+		    !(req->framing == HTTP_BODY_LENGTH && req->length == 0);
 	bool expects = req->expect_continue && body && req->minor == 1;
 
 	f->h1.keep_alive = req->keep_alive && !f->server->draining;
@@ -62,7 +67,8 @@ static void h1_begin_request(struct flow *f, const struct http_request *req)
 	f->h1.minor = req->minor;
 	f->h1.request_done = !body;
 	if (body)
-		h1_body_init(&f->h1.body, HTTP_REQUEST, req->framing, req->length, &f->server->limits);
+		h1_body_init(&f->h1.body, HTTP_REQUEST, req->framing, req->length,
+			     &f->server->limits);
 	if (!h1_open_exchange(f))
 		return;
 	exchange_request(f->x, req);
@@ -250,7 +256,8 @@ static void h1_flush(struct flow *f)
 {
 	if (f->state == FLOW_CLOSING)
 		return;
-	if (h1_chunks_flush(&f->h1.chunks, h1_chunk_sink_leg, f) != ERR_OK || leg_flush(&f->leg) != ERR_OK)
+	if (h1_chunks_flush(&f->h1.chunks, h1_chunk_sink_leg, f) != ERR_OK ||
+	    leg_flush(&f->leg) != ERR_OK)
 		flow_reset(f);
 }
 
@@ -261,7 +268,10 @@ static void h1_on_end(void *owner, const struct http_fields *trailers)
 
 	if (f->state == FLOW_CLOSING)
 		return;
-	/* Without what was gathered there is no end either: flow_reset() shows that the answer is not whole. */
+	/*
+	 * Without what was gathered there is no end either: flow_reset() shows that the answer is
+	 * not whole.
+	 */
 	if (f->h1.chunked && h1_chunks_flush(&f->h1.chunks, h1_chunk_sink_leg, f) != ERR_OK)
 		flow_reset(f);
 	else if (f->h1.chunked)

@@ -1,8 +1,9 @@
 /*
  * hello.c - the first bytes: TLS or plain HTTP, for whom, and with which leaf
  *
- * Happy path: ClientHello -> SNI -> policy_connect() -> upstream dialled ahead while the leaf is fetched or minted ->
- * handshake. A denied host gets its leaf as well, so that the denial can be said over TLS (design decision 3).
+ * Happy path: ClientHello -> SNI -> policy_connect() -> upstream dialled ahead while the leaf is
+ * fetched or minted -> handshake. A denied host gets its leaf as well, so that the denial can be
+ * said over TLS (design decision 3).
  */
 #include "gateway/flow/flow_internal.h"
 
@@ -10,7 +11,8 @@
 
 static void hello_start_tls(struct flow *f, struct tls_leaf *leaf)
 {
-	struct tls_engine *engine = tls_engine_new_server(f->server->env.tls, leaf, "http/1.1", leg_out(&f->leg));
+	struct tls_engine *engine = tls_engine_new_server(f->server->env.tls, leaf, "http/1.1",
+							  leg_out(&f->leg));
 	enum err e;
 
 	flow_move(f, FLOW_HANDSHAKE);
@@ -85,7 +87,8 @@ static void hello_take(struct flow *f, const struct tls_hello *hello)
 		flow_refuse(f, ERR_TLS_BAD_HELLO, NULL);
 		return;
 	}
-	v = policy_connect(f->server->env.exchange.policy, f->facts.agent, f->facts.host, original, original->port);
+	v = policy_connect(f->server->env.exchange.policy, f->facts.agent, f->facts.host, original,
+			   original->port);
 	if (v.action == POLICY_PASSTHROUGH || v.action == POLICY_TCP) {
 		flow_tunnel_begin(f, &v);
 		return;

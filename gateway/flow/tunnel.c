@@ -1,9 +1,10 @@
 /*
  * tunnel.c - flows that are not opened: pass-through TLS and allowed TCP
  *
- * Bytes go as they are; towards the agent those of a TCP rule pass the inbound set (REQ-2.5), those of a pass-through
- * are sealed by a TLS the gateway does not hold. The address is the gateway's own resolution of the name, checked
- * when it is dialled; the original destination only where no name is known.
+ * Bytes go as they are; towards the agent those of a TCP rule pass the inbound set (REQ-2.5), those
+ * of a pass-through are sealed by a TLS the gateway does not hold. The address is the gateway's own
+ * resolution of the name, checked when it is dialled; the original destination only where no name
+ * is known.
  */
 #include "gateway/flow/flow_internal.h"
 
@@ -31,7 +32,8 @@ static enum err down_emit(void *owner, struct bytes out)
 	return leg_write(&t->f->leg, out);
 }
 
-static enum rewrite_verdict down_match(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict down_match(void *owner, uint32_t id, uint64_t offset,
+				       struct bytes *replacement)
 {
 	struct flow_tunnel *t = owner;
 
@@ -92,7 +94,8 @@ static void tunnel_audit(struct flow_tunnel *t, enum err why)
 	ev.bytes_up = (int64_t)t->bytes_up;
 	ev.bytes_down = (int64_t)t->bytes_down;
 	ev.redactions = (int64_t)t->redactions;
-	ev.decision = why == ERR_OK ? "allow" : err_class(why) == ERR_CLASS_POLICY ? "deny" : "error";
+	ev.decision = why == ERR_OK ? "allow" :
+		      err_class(why) == ERR_CLASS_POLICY ? "deny" : "error";
 	ev.reason = why == ERR_OK ? NULL : err_name(why);
 	ev.rule = t->rule;
 	ev.duration_us = (int64_t)(time_mono_us() - f->accepted_us);

@@ -1,10 +1,11 @@
 /*
  * leg.c - plain bytes in, plain bytes out, whatever the wire is
  *
- * Reading: net on_data -> (engine) -> scratch -> owner's on_data. What the owner leaves goes to `rest` and comes
- * back in front of the next bytes. A paused leg stops the socket; the engine keeps the ciphertext it was lent.
- * Writing: leg_write() gathers in `plain`, full records are sealed into `out` at once, the remainder at
- * leg_flush(), then one system call.
+ * Reading: net on_data -> (engine) -> scratch -> owner's on_data. What the owner leaves goes to
+ * `rest` and comes back in front of the next bytes. A paused leg stops the socket; the engine keeps
+ * the ciphertext it was lent.
+ * Writing: leg_write() gathers in `plain`, full records are sealed into `out` at once, the
+ * remainder at leg_flush(), then one system call.
  * Ownership: the leg lives inside its owner; on_closed is the owner's sign that it may free both.
  */
 #include "gateway/leg/leg.h"
@@ -14,7 +15,7 @@
 
 #define LEG_SCRATCH (2 * TLS_RECORD_PLAIN_MAX)
 #define LEG_OUT_MAX (512u * 1024)
-#define LEG_SEND_AT (128u * 1024)	/* enough for one system call; more would only sit in memory */
+#define LEG_SEND_AT (128u * 1024) /* enough for one system call; more would only sit in memory */
 
 static void leg_pump(struct leg *l);
 
@@ -99,7 +100,10 @@ static void leg_fail(struct leg *l, enum err e)
 	l->ops->on_error(l->owner, e);
 }
 
-/* Nothing is worked on from here on; the engine stays until on_closed, for whoever still stands on the stack. */
+/*
+ * Nothing is worked on from here on; the engine stays until on_closed, for whoever still stands on
+ * the stack.
+ */
 static void leg_die(struct leg *l)
 {
 	l->dead = true;
@@ -158,7 +162,10 @@ static enum err leg_offer(struct leg *l, struct bytes in)
 	used = l->ops->on_data(l->owner, in);
 	if (l->dead)
 		return ERR_OK;
-	/* The leg became TLS meanwhile: leg_start_tls() has fed what was kept, what is lent follows here. */
+	/*
+	 * The leg became TLS meanwhile: leg_start_tls() has fed what was kept, what is lent follows
+	 * here.
+	 */
 	if (plain_before && l->tls) {
 		if (kept)
 			return ERR_OK;
@@ -383,7 +390,8 @@ enum err leg_accept(struct leg *l, const struct leg_spec *spec, int fd)
 	return ERR_OK;
 }
 
-enum err leg_dial(struct leg *l, const struct leg_spec *spec, const struct addr *to, unsigned timeout_ms)
+enum err leg_dial(struct leg *l, const struct leg_spec *spec, const struct addr *to,
+		  unsigned timeout_ms)
 {
 	struct net_dial_opts opts = { .timeout_ms = timeout_ms };
 
@@ -409,6 +417,11 @@ enum err leg_start_tls(struct leg *l, struct tls_engine *engine)
 	net_conn_read_start(&l->net);
 	leg_kick(l);
 	return ERR_OK;
+}
+
+const char *leg_detail(const struct leg *l)
+{
+	return l->tls ? tls_engine_detail(l->tls) : "";
 }
 
 /* ---- writing ---- */

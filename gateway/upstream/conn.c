@@ -1,9 +1,9 @@
 /*
  * conn.c - one connection to an upstream: resolve, check the address, dial, verify
  *
- * Happy path: conn_new() -> resolve -> policy_address() -> dial -> TLS verified for the host -> lease_ready(), or idle when
- * nobody waits. Failure: the next address is tried for connection errors; a certificate that does not verify
- * is final. Then lease_failed() once.
+ * Happy path: conn_new() -> resolve -> policy_address() -> dial -> TLS verified for the host ->
+ * lease_ready(), or idle when nobody waits. Failure: the next address is tried for connection
+ * errors; a certificate that does not verify is final. Then lease_failed() once.
  * Ownership: a connection frees itself after its leg's on_closed; leases only borrow it.
  * Limits: one deadline (connect_ms) for everything up to the end of the handshake.
  */
@@ -49,7 +49,10 @@ static void conn_detach(struct upstream_conn *c)
 	c->lease = NULL;
 }
 
-/* Closing before anything was dialled still frees from the loop: a zero timer stands in for the leg. */
+/*
+ * Closing before anything was dialled still frees from the loop: a zero timer stands in for the
+ * leg.
+ */
 static void conn_on_timer(struct net_timer *t);
 
 void conn_close(struct upstream_conn *c)
@@ -129,7 +132,8 @@ static void conn_on_connected(void *owner)
 		return;
 	}
 	c->state = CONN_SECURING;
-	engine = tls_engine_new_client(c->pool->spec.tls, host, t->port, "http/1.1", leg_out(&c->leg));
+	engine = tls_engine_new_client(c->pool->spec.tls, host, t->port, "http/1.1",
+				       leg_out(&c->leg));
 	if (!engine || leg_start_tls(&c->leg, engine) != ERR_OK)
 		conn_fail(c, ERR_NOMEM);
 }
@@ -206,13 +210,16 @@ static void conn_on_error(void *owner, enum err e)
 		e = ERR_UPSTREAM_CLOSED;
 	else if (c->state == CONN_SECURING && err_class(e) != ERR_CLASS_UPSTREAM)
 		e = ERR_UPSTREAM_TLS;
+	if (c->state == CONN_SECURING && log_allowed(&c->pool->tls_log, 10))
+		LOG_EVENT(LOG_LEVEL_WARN, "tls.upstream_failed", KV("host", c->key->target.host),
+			  KV("address", &c->facts.address), KV("reason", err_name(e)),
+			  KV("why", leg_detail(&c->leg)));
 	conn_fail(c, e);
 }
 
 static void conn_on_closed(void *owner)
 {
 	struct upstream_conn *c = owner;
-
 	struct upstream *lease = c->lease;
 
 	if (c->state != CONN_CLOSING && c->redial) {
@@ -248,8 +255,9 @@ static void conn_fail_unopened(struct upstream_conn *c, enum err e)
 }
 
 /*
- * The address is checked here, after resolution and right before it is dialled, so that a name that comes to
- * point at an inner address is refused whatever was decided about it before (DNS rebinding).
+ * The address is checked here, after resolution and right before it is dialled, so that a name that
+ * comes to point at an inner address is refused whatever was decided about it before (DNS
+ * rebinding).
  */
 static void conn_dial_next(struct upstream_conn *c)
 {
@@ -270,8 +278,11 @@ static void conn_dial_next(struct upstream_conn *c)
 		a.port = c->key->target.port;
 		c->facts.address = a;
 		if (e == ERR_OK) {
-			/* Half of the whole for each try, so that a second address gets its chance. */
-			unsigned ms = c->next_addr < c->addrs.n ? c->pool->spec.connect_ms / 2 : c->pool->spec.connect_ms;
+			/*
+			 * Half of the whole for each try, so that a second address gets its chance.
+			 */
+			unsigned ms = c->next_addr < c->addrs.n ? c->pool->spec.connect_ms / 2
+								: c->pool->spec.connect_ms;
 
 			c->state = CONN_DIALLING;
 			e = leg_dial(&c->leg, &spec, &a, ms);

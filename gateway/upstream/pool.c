@@ -1,9 +1,9 @@
 /*
  * pool.c - warm connections by target
  *
- * A key is one target: host, port, TLS, agent (and trust, which is the process's). Keys live as long as a connection
- * refers to them, so thousands of names cost nothing once their connections are gone. Warm connections are
- * bounded per key and in all; the least recently used goes first.
+ * A key is one target: host, port, TLS, agent (and trust, which is the process's). Keys live as
+ * long as a connection refers to them, so thousands of names cost nothing once their connections
+ * are gone. Warm connections are bounded per key and in all; the least recently used goes first.
  */
 #include "gateway/upstream/upstream_internal.h"
 
@@ -11,12 +11,16 @@
 
 static bool target_eq(const struct upstream_target *a, const struct upstream_target *b)
 {
-	if (a->port != b->port || a->tls != b->tls || a->raw != b->raw || a->agent != b->agent || strcmp(a->host, b->host) != 0)
+	if (a->port != b->port || a->tls != b->tls || a->raw != b->raw || a->agent != b->agent ||
+	    strcmp(a->host, b->host) != 0)
 		return false;
 	return a->host[0] || addr_ip_eq(&a->fallback, &b->fallback);
 }
 
-/* FNV-1a; names come from policy-checked agents and keys go with their connections, so floods stay bounded. */
+/*
+ * FNV-1a; names come from policy-checked agents and keys go with their connections, so floods stay
+ * bounded.
+ */
 static size_t target_bucket(const struct upstream_target *t)
 {
 	uint32_t h = 2166136261u;
@@ -133,7 +137,8 @@ void upstream_pool_free(struct upstream_pool *p)
 			while (!list_empty(&k->idle))
 				conn_close(container_of(k->idle.next, struct upstream_conn, link));
 			while (!list_empty(&k->pending))
-				conn_close(container_of(k->pending.next, struct upstream_conn, link));
+				conn_close(container_of(k->pending.next, struct upstream_conn,
+							link));
 		}
 	}
 	if (p->n_conns == 0)

@@ -1,10 +1,11 @@
 /*
  * resolver.c - names to addresses through c-ares on the worker's loop
  *
- * Happy path: upstream_resolve() -> hosts snapshot, else ares_getaddrinfo() -> query on the done list -> callback
- * from the next turn. c-ares may answer from inside the call that asks; the done list makes every answer come later.
- * Ownership: a query lives from upstream_resolve() until its callback or until c-ares has let go of a cancelled one.
- * c-ares only looks at DNS ("b"): a sandboxed worker opens no file.
+ * Happy path: upstream_resolve() -> hosts snapshot, else ares_getaddrinfo() -> query on the done
+ * list -> callback from the next turn. c-ares may answer from inside the call that asks; the done
+ * list makes every answer come later.
+ * Ownership: a query lives from upstream_resolve() until its callback or until c-ares has let go of
+ * a cancelled one. c-ares only looks at DNS ("b"): a sandboxed worker opens no file.
  */
 #include "gateway/upstream/upstream.h"
 
@@ -108,7 +109,8 @@ static void addrs_add(struct upstream_addrs *out, const struct addr *a)
 		out->v[out->n++] = *a;
 }
 
-static void hosts_find(const struct upstream_resolver *r, struct bytes name, int family, struct upstream_addrs *out)
+static void hosts_find(const struct upstream_resolver *r, struct bytes name, int family,
+		       struct upstream_addrs *out)
 {
 	for (size_t i = 0; i < r->n_hosts; i++)
 		if (bytes_ieq(bytes_str(r->hosts[i].name), name) &&
@@ -225,7 +227,8 @@ static void resolver_on_socket_state(void *data, ares_socket_t fd, int readable,
 		s->next = r->sockets;
 		r->sockets = s;
 	}
-	uv_poll_start(&s->poll, (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0), resolver_on_poll);
+	uv_poll_start(&s->poll, (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0),
+		      resolver_on_poll);
 }
 
 /* ---- life ---- */
@@ -252,7 +255,8 @@ static void resolver_maybe_free(struct upstream_resolver *r)
 		resolver_release(r);
 }
 
-static bool resolver_init_ares(struct upstream_resolver *r, const struct upstream_resolver_spec *spec)
+static bool resolver_init_ares(struct upstream_resolver *r,
+			       const struct upstream_resolver_spec *spec)
 {
 	char lookups[] = "b";
 	struct ares_options opt = {
@@ -263,7 +267,8 @@ static bool resolver_init_ares(struct upstream_resolver *r, const struct upstrea
 		.sock_state_cb = resolver_on_socket_state,
 		.sock_state_cb_data = r,
 	};
-	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB;
+	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
+		   ARES_OPT_SOCK_STATE_CB;
 
 	if (ares_init_options(&r->ares, &opt, mask) != ARES_SUCCESS)
 		return false;
@@ -362,7 +367,8 @@ static void resolver_on_answer(void *data, int status, int timeouts, struct ares
 		free(q);
 		return;
 	}
-	query_finish(q, q->addrs.n ? ERR_OK : query_error(status == ARES_SUCCESS ? ARES_ENODATA : status));
+	query_finish(q, q->addrs.n ? ERR_OK
+				   : query_error(status == ARES_SUCCESS ? ARES_ENODATA : status));
 }
 
 struct upstream_query *upstream_resolve(struct upstream_resolver *r, const char *name, int family,

@@ -1,4 +1,7 @@
-/* upstream_internal.h - connection, lease and pool as they see each other; no other room includes this */
+/*
+ * upstream_internal.h - connection, lease and pool as they see each other; no other room includes
+ * this
+ */
 #pragma once
 
 #include "gateway/upstream/upstream.h"
@@ -74,6 +77,7 @@ struct upstream_pool {
 	struct buf scratch;		/* heads being written; wiped */
 	struct http_response head;	/* the head being handed over */
 	struct h1_limits limits;
+	struct log_limit tls_log;
 	bool freeing;
 };
 
