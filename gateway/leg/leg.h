@@ -103,6 +103,8 @@ static inline struct buf *leg_out(struct leg *l)
  * bytes are taken as the beginning of the handshake.
  */
 enum err leg_start_tls(struct leg *l, struct tls_engine *engine) WARN_UNUSED;
+/* The TLS library's words for what went wrong, "" when there are none; valid until on_closed. */
+const char *leg_detail(const struct leg *l);
 /*
  * Takes all of it, whatever leg_full() says (bounded by the caller's own batch). Sent by
  * leg_flush().
