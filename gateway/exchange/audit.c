@@ -5,8 +5,8 @@
 
 #define NAME_MAX_SHOWN 64
 
-static size_t names_of(const struct exchange *x, const unsigned *list, size_t n, char text[][NAME_MAX_SHOWN],
-		       const char **names)
+static size_t names_of(const struct exchange *x, const unsigned *list, size_t n,
+		       char text[][NAME_MAX_SHOWN], const char **names)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct secret s = secret_get(x->env->secrets, list[i]);
@@ -72,7 +72,8 @@ void exchange_audit(struct exchange *x)
 {
 	char text[EXCHANGE_NAMES_MAX][NAME_MAX_SHOWN];
 	const char *names[EXCHANGE_NAMES_MAX];
-	struct observe_event ev = OBSERVE_EVENT_INIT(x->reason == ERR_SECRET_LEAK ? "secret.leak" : "exchange");
+	struct observe_event ev = OBSERVE_EVENT_INIT(x->reason == ERR_SECRET_LEAK ? "secret.leak"
+										  : "exchange");
 
 	count(x);
 	if (x->n_misplaced)

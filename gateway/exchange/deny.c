@@ -82,7 +82,8 @@ static enum err deny_head(struct exchange *x, enum err why, size_t length)
 	TRY(http_fields_add(&r->fields, BYTES_LIT("Cache-Control"), BYTES_LIT("no-store")));
 	if (x->status == 429)
 		TRY(http_fields_add(&r->fields, BYTES_LIT("Retry-After"), BYTES_LIT("1")));
-	return http_fields_add(&r->fields, BYTES_LIT("X-Slapenir-Reason"), bytes_str(err_name(why)));
+	return http_fields_add(&r->fields, BYTES_LIT("X-Slapenir-Reason"),
+			       bytes_str(err_name(why)));
 }
 
 /* Whatever is said to the agent passes the inbound set, our own words too (REQ-2.5). */
@@ -91,7 +92,8 @@ static enum err deny_emit(void *owner, struct bytes out)
 	return buf_append(owner, out);
 }
 
-static enum rewrite_verdict deny_match(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict deny_match(void *owner, uint32_t id, uint64_t offset,
+				       struct bytes *replacement)
 {
 	(void)owner;
 	(void)id;

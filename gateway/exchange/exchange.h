@@ -1,11 +1,12 @@
 /*
  * exchange.h - one HTTP request and its answer: policy, substitution, redaction, framing, audit
  *
- * The way of a request: exchange_request() -> policy -> dummy to real -> upstream; of its answer: upstream -> real to
- * [REDACTED] -> exchange_ops. It knows neither the agent's connection nor the HTTP version either leg speaks.
+ * The way of a request: exchange_request() -> policy -> dummy to real -> upstream; of its answer:
+ * upstream -> real to [REDACTED] -> exchange_ops. It knows neither the agent's connection nor the
+ * HTTP version either leg speaks.
  *
- * Callbacks run from the loop or from inside exchange_request()/exchange_body(); an owner may close the
- * exchange from on_end only, or from its own event handlers.
+ * Callbacks run from the loop or from inside exchange_request()/exchange_body(); an owner may close
+ * the exchange from on_end only, or from its own event handlers.
  */
 #pragma once
 
@@ -25,7 +26,8 @@ struct exchange_env {
 	struct net_loop *loop;
 	const struct policy *policy;
 	const struct secret_store *secrets;
-	const struct rewrite_set *outbound;	/* spellings of dummies, and real values to catch leaks */
+	/* Spellings of dummies, and real values to catch leaks. */
+	const struct rewrite_set *outbound;
 	const struct rewrite_set *inbound;	/* every form of every real value */
 	struct upstream_pool *pool;
 	struct observe_slot *counters;
@@ -33,7 +35,8 @@ struct exchange_env {
 	/* One finished audit event. */
 	void (*audit)(void *owner, const struct observe_event *ev);
 	void *audit_owner;
-	unsigned first_byte_ms;			/* the upstream may stay silent this long after the request */
+	/* The upstream may stay silent this long after the request. */
+	unsigned first_byte_ms;
 	unsigned idle_ms;			/* and this long between bytes */
 };
 
@@ -51,12 +54,20 @@ struct exchange_flow {
 struct exchange;
 
 struct exchange_ops {
-	/* The final response head, ready to be framed: framing/length say how the body will come. */
+	/*
+	 * The final response head, ready to be framed: framing/length say how the body will come.
+	 */
 	void (*on_head)(void *owner, const struct http_response *head);
 	void (*on_body)(void *owner, struct bytes data);
-	/* Complete, answered in full (a denial too). trailers may be NULL. The owner closes the exchange. */
+	/*
+	 * Complete, answered in full (a denial too). trailers may be NULL. The owner closes the
+	 * exchange.
+	 */
 	void (*on_end)(void *owner, const struct http_fields *trailers);
-	/* The response broke off after its head: the agent's leg must be cut so that it cannot be taken for complete. */
+	/*
+	 * The response broke off after its head: the agent's leg must be cut so that it cannot be
+	 * taken for complete.
+	 */
 	void (*on_abort)(void *owner, enum err why);
 	/* A batch was handed over: flush. */
 	void (*on_batch)(void *owner);
@@ -69,7 +80,10 @@ struct exchange *exchange_new(const struct exchange_env *env, const struct excha
 			      const struct exchange_ops *ops, void *owner);
 /* Takes a request; req is borrowed until the call returns. Denials are answered through the ops. */
 void exchange_request(struct exchange *x, const struct http_request *req);
-/* Body bytes, framing removed; any number of calls, then exchange_body_end(). Ignored once answered early. */
+/*
+ * Body bytes, framing removed; any number of calls, then exchange_body_end(). Ignored once answered
+ * early.
+ */
 void exchange_body(struct exchange *x, struct bytes data);
 void exchange_body_end(struct exchange *x, const struct http_fields *trailers);
 /* Instead of exchange_request(): what came was no acceptable request. Answered and audited. */
@@ -80,7 +94,10 @@ void exchange_flush(struct exchange *x);
 bool exchange_full(const struct exchange *x);
 /* The agent's leg is full (true) or has room again (false). */
 void exchange_pause(struct exchange *x, bool paused);
-/* Ends it; an unfinished one is audited as cut by `why` (ERR_CLOSED when the agent went away). Frees x. */
+/*
+ * Ends it; an unfinished one is audited as cut by `why` (ERR_CLOSED when the agent went away).
+ * Frees x.
+ */
 void exchange_close(struct exchange *x, enum err why);
 
 /* The HTTP status that answers an error: 403, 502, ... */

@@ -6,8 +6,8 @@
 /* ---- whom it is for ---- */
 
 /*
- * Bind to what was verified (design decision 1): over TLS the request must name the host the connection was made
- * for; the port must be the one that was dialled.
+ * Bind to what was verified (design decision 1): over TLS the request must name the host the
+ * connection was made for; the port must be the one that was dialled.
  */
 static enum err request_host(struct exchange *x, const struct http_request *req)
 {
@@ -47,7 +47,8 @@ static enum err request_policy(struct exchange *x, const struct http_request *re
 	x->rule = v.rule;
 	if (v.action != POLICY_ALLOW)
 		return v.reason == ERR_OK ? ERR_DENY_RULE : v.reason;
-	if (!policy_bucket_take(&x->env->buckets[x->flow->agent], policy_agent_rate(x->env->policy, x->flow->agent),
+	if (!policy_bucket_take(&x->env->buckets[x->flow->agent],
+				policy_agent_rate(x->env->policy, x->flow->agent),
 				time_mono_us())) {
 		x->rule = "agents.rate";
 		return ERR_DENY_RATE;
@@ -124,15 +125,18 @@ enum err request_take(struct exchange *x, const struct http_request *req)
 {
 	struct bytes scheme = x->flow->tls ? BYTES_LIT("https") : BYTES_LIT("http");
 
-	if (!bytes_to_str(bytes_first(req->method, sizeof(x->method) - 1), x->method, sizeof(x->method)))
+	if (!bytes_to_str(bytes_first(req->method, sizeof(x->method) - 1), x->method,
+			  sizeof(x->method)))
 		return ERR_HTTP_SYNTAX;
 	substitute_mask_path(x, req->path);
 	TRY(request_host(x, req));
-	if (bytes_eq(req->method, BYTES_LIT("CONNECT")) || (req->scheme.n && !bytes_ieq(req->scheme, scheme)))
+	if (bytes_eq(req->method, BYTES_LIT("CONNECT")) ||
+	    (req->scheme.n && !bytes_ieq(req->scheme, scheme)))
 		return ERR_HTTP_UNSUPPORTED;
 	TRY(request_policy(x, req));
 	TRY(request_copy(x, req));
-	x->req_context = rewrite_context_of_media(http_fields_value(&x->req.fields, BYTES_LIT("content-type")));
+	x->req_context = rewrite_context_of_media(
+		http_fields_value(&x->req.fields, BYTES_LIT("content-type")));
 	TRY(request_adapt(x));
 	TRY(substitute_head(x));
 	request_plan_body(x);
@@ -160,7 +164,8 @@ enum err request_body(struct exchange *x, struct bytes data)
 static enum err request_trailers(struct exchange *x, const struct http_fields *trailers)
 {
 	for (size_t i = 0; trailers && i < trailers->n; i++)
-		if (rewrite_any(x->env->inbound, trailers->v[i].value) || rewrite_any(x->env->inbound, trailers->v[i].name))
+		if (rewrite_any(x->env->inbound, trailers->v[i].value) ||
+		    rewrite_any(x->env->inbound, trailers->v[i].name))
 			return ERR_SECRET_LEAK;
 	return ERR_OK;
 }

@@ -1,14 +1,15 @@
 /*
  * response.c - the answer's way to the agent: real to [REDACTED] (REQ-2.4, REQ-2.5), framing
  *
- * Status line, field names, field values, body and trailers all pass the inbound set. Nothing is handed over that
- * did not: what cannot be looked into is refused (design decision 7).
+ * Status line, field names, field values, body and trailers all pass the inbound set. Nothing is
+ * handed over that did not: what cannot be looked into is refused (design decision 7).
  */
 #include "gateway/exchange/exchange_internal.h"
 
 #define REDACTED BYTES_LIT("[REDACTED]")
 
-static enum rewrite_verdict redact_match(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict redact_match(void *owner, uint32_t id, uint64_t offset,
+					 struct bytes *replacement)
 {
 	struct exchange *x = owner;
 
@@ -59,7 +60,8 @@ static enum err redact_fields(struct exchange *x, struct http_fields *f)
 	return ERR_OK;
 }
 
-static enum err fields_copy(struct exchange *x, const struct http_fields *from, struct http_fields *to)
+static enum err fields_copy(struct exchange *x, const struct http_fields *from,
+			    struct http_fields *to)
 {
 	for (size_t i = 0; i < from->n; i++) {
 		struct bytes name, value;
@@ -133,7 +135,8 @@ enum err response_body(struct exchange *x, struct bytes data)
 	return rewrite_feed(&x->resp_body.stream, data);
 }
 
-static enum err response_trailers(struct exchange *x, const struct http_fields *from, struct http_fields *to)
+static enum err response_trailers(struct exchange *x, const struct http_fields *from,
+				  struct http_fields *to)
 {
 	TRY(fields_copy(x, from, to));
 	return redact_fields(x, to);

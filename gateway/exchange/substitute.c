@@ -1,10 +1,10 @@
 /*
  * substitute.c - dummy to real in a request (REQ-2.3), and the look-out for real values in it
  *
- * A dummy becomes its real value only when the secret is bound to this agent, host and port, the surface it
- * stands on is one of the secret's, and the request goes to a verified connection (or the secret says that plain HTTP
- * will do). Elsewhere it passes unchanged and is noted as misplaced (design decision 6). A real value stops
- * the request (decision 8).
+ * A dummy becomes its real value only when the secret is bound to this agent, host and port, the
+ * surface it stands on is one of the secret's, and the request goes to a verified connection (or
+ * the secret says that plain HTTP will do). Elsewhere it passes unchanged and is noted as misplaced
+ * (design decision 6). A real value stops the request (decision 8).
  */
 #include "gateway/exchange/exchange_internal.h"
 
@@ -25,10 +25,13 @@ static void note(unsigned *list, size_t *n, unsigned index)
 		list[(*n)++] = index;
 }
 
-static bool may_swap(const struct exchange *x, const struct secret *s, unsigned index, enum secret_surface surface)
+static bool may_swap(const struct exchange *x, const struct secret *s, unsigned index,
+		     enum secret_surface surface)
 {
-	return s->type == SECRET_STATIC && (s->surfaces & surface) && (x->flow->tls || s->plaintext) &&
-	       secret_bound(x->env->secrets, index, (unsigned)x->flow->agent, bytes_str(x->target.host), x->target.port);
+	return s->type == SECRET_STATIC && (s->surfaces & surface) &&
+	       (x->flow->tls || s->plaintext) &&
+	       secret_bound(x->env->secrets, index, (unsigned)x->flow->agent,
+			    bytes_str(x->target.host), x->target.port);
 }
 
 static enum rewrite_verdict stop(struct exchange *x, enum err why)
@@ -37,7 +40,8 @@ static enum rewrite_verdict stop(struct exchange *x, enum err why)
 	return REWRITE_STOP;
 }
 
-static enum rewrite_verdict place_match(struct place *at, uint32_t pattern, struct bytes *replacement)
+static enum rewrite_verdict place_match(struct place *at, uint32_t pattern,
+					struct bytes *replacement)
 {
 	struct exchange *x = at->x;
 	struct secret_id id = secret_id_decode(pattern);
@@ -54,7 +58,8 @@ static enum rewrite_verdict place_match(struct place *at, uint32_t pattern, stru
 	if (!s.resolved)
 		return stop(x, ERR_UNRESOLVED_SECRET);
 	buf_clear(&x->replacement);
-	if (rewrite_encode(rewrite_form_in((enum rewrite_form)id.form, at->context), s.real, &x->replacement) != ERR_OK)
+	if (rewrite_encode(rewrite_form_in((enum rewrite_form)id.form, at->context), s.real,
+			   &x->replacement) != ERR_OK)
 		return stop(x, ERR_NOMEM);
 	*replacement = buf_bytes(&x->replacement);
 	if (at->surface == SECRET_HEADER && !rewrite_header_safe(*replacement))
@@ -74,7 +79,8 @@ static enum err head_emit(void *owner, struct bytes out)
 	return buf_append(&at->x->scratch, out);
 }
 
-static enum rewrite_verdict head_match(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict head_match(void *owner, uint32_t id, uint64_t offset,
+				       struct bytes *replacement)
 {
 	(void)offset;
 	return place_match(owner, id, replacement);
@@ -118,7 +124,8 @@ static enum err substitute_field(struct exchange *x, struct http_field *f)
 
 	/* No surface: a name is never changed, but a real value in one is a leak like any other. */
 	TRY(substitute_text(x, &f->name, &name));
-	if (bytes_ieq(f->name, BYTES_LIT("authorization")) && bytes_istarts(f->value, BYTES_LIT("basic ")))
+	if (bytes_ieq(f->name, BYTES_LIT("authorization")) &&
+	    bytes_istarts(f->value, BYTES_LIT("basic ")))
 		return substitute_basic(x, &f->value);
 	return substitute_text(x, &f->value, &value);
 }
@@ -152,7 +159,8 @@ static enum err body_emit(void *owner, struct bytes out)
 	return upstream_send_body(x->up, out);
 }
 
-static enum rewrite_verdict body_match(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict body_match(void *owner, uint32_t id, uint64_t offset,
+				       struct bytes *replacement)
 {
 	struct exchange *x = owner;
 	struct place at = { .x = x, .context = x->req_context, .surface = SECRET_BODY };
@@ -174,8 +182,8 @@ static bool plain_text(struct bytes b)
 	for (size_t i = 0; i < b.n; i++) {
 		uint8_t c = b.p[i];
 
-		if (!((c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || c == '-' ||
-		      c == '.' || c == '_'))
+		if (!((c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') ||
+		      c == '-' || c == '.' || c == '_'))
 			return false;
 	}
 	return true;
@@ -205,7 +213,8 @@ static enum err mask_emit(void *owner, struct bytes out)
 	return buf_append(owner, out);
 }
 
-static enum rewrite_verdict mask_match(void *owner, uint32_t id, uint64_t offset, struct bytes *replacement)
+static enum rewrite_verdict mask_match(void *owner, uint32_t id, uint64_t offset,
+				       struct bytes *replacement)
 {
 	(void)owner;
 	(void)id;
