@@ -57,6 +57,8 @@ static enum err kv_append(struct buf *out, const struct kv *kv)
 		return buf_printf(out, "%lld", (long long)kv->i);
 	case KV_UINT:
 		return buf_printf(out, "%llu", (unsigned long long)kv->u);
+	case KV_HEX:
+		return buf_printf(out, "\"%016llx\"", (unsigned long long)kv->u);
 	case KV_BOOL:
 		return buf_append_str(out, kv->b ? "true" : "false");
 	case KV_BYTES:

@@ -28,7 +28,7 @@ static const unsigned state_edges[] = {
 void flow_move(struct flow *f, enum flow_state to)
 {
 	if (!(state_edges[f->state] & 1u << to)) {
-		LOG_EVENT(LOG_LEVEL_ERROR, "flow.bad_move", KV("flow", f->facts.id),
+		LOG_EVENT(LOG_LEVEL_ERROR, "flow.bad_move", kv_hex("flow", f->facts.id),
 			  KV("from", state_names[f->state]), KV("to", state_names[to]));
 		flow_reset(f);
 		return;
@@ -183,7 +183,7 @@ static void flow_on_error(void *owner, enum err e)
 
 	/* "unknown_ca" here is the first sign of an agent that lacks the interception CA. */
 	if (f->state == FLOW_HANDSHAKE && log_allowed(&f->server->tls_log, 10))
-		LOG_EVENT(LOG_LEVEL_INFO, "tls.agent_failed", KV("flow", f->facts.id),
+		LOG_EVENT(LOG_LEVEL_INFO, "tls.agent_failed", kv_hex("flow", f->facts.id),
 			  KV("host", f->facts.host), KV("peer", &f->facts.peer),
 			  KV("reason", err_name(e)), KV("why", leg_detail(&f->leg)));
 	if (f->state == FLOW_PEEK || f->state == FLOW_LEAF || f->state == FLOW_HANDSHAKE)
@@ -221,10 +221,14 @@ static void flow_on_timer(struct net_timer *t)
 {
 	struct flow *f = container_of(t, struct flow, timer);
 
-	if (f->state == FLOW_HEAD || f->state == FLOW_EXCHANGE)
+	if (f->state == FLOW_HEAD || f->state == FLOW_EXCHANGE) {
 		flow_h1_timeout(f);
-	else
+	} else if (f->state == FLOW_TUNNEL) {
+		flow_tunnel_end(f, ERR_TIMEOUT);
+		flow_reset(f);
+	} else {
 		flow_refuse(f, ERR_TIMEOUT, NULL);
+	}
 }
 
 /* ---- beginning ---- */
