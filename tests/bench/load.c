@@ -85,15 +85,9 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 
 static void conn_close(struct conn *c)
 {
-	int fd;
-
-	if (c->ssl == NULL)
-		return;
-	fd = SSL_get_fd(c->ssl);
-	SSL_shutdown(c->ssl);
-	SSL_free(c->ssl);
+	if (c->ssl != NULL)
+		wire_close(c->ssl);
 	c->ssl = NULL;
-	close(fd);
 }
 
 static void conn_open(struct conn *c, const char *host)

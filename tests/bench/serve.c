@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "wire.h"
 
@@ -139,11 +138,7 @@ static void answer_choose(struct conn *c)
 
 static void conn_close(struct conn *c)
 {
-	int fd = SSL_get_fd(c->ssl);
-
-	SSL_shutdown(c->ssl);
-	SSL_free(c->ssl);
-	close(fd);
+	wire_close(c->ssl);
 	free(c);
 }
 

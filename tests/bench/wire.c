@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "wire.h"
 
@@ -164,6 +165,16 @@ enum wire_io wire_write(SSL *ssl, const char *data, size_t want, size_t *n)
 		*n += went;
 	}
 	return WIRE_OK;
+}
+
+void wire_close(SSL *ssl)
+{
+	int fd = SSL_get_fd(ssl);
+
+	SSL_shutdown(ssl);
+	ERR_clear_error();	/* or the next connection would be blamed for it */
+	SSL_free(ssl);
+	close(fd);
 }
 
 double wire_now(void)

@@ -39,5 +39,8 @@ const char *wire_field(const struct wire *w, const char *name);
 enum wire_io wire_read(SSL *ssl, char *buf, size_t cap, size_t *n);
 enum wire_io wire_write(SSL *ssl, const char *data, size_t want, size_t *n);
 
+/* Says good-bye where that is still possible, closes the socket, frees ssl. */
+void wire_close(SSL *ssl);
+
 double wire_now(void);	/* seconds, monotonic */
 _Noreturn void wire_die(const char *what);
