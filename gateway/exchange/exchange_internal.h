@@ -40,6 +40,7 @@ struct body {
 	enum body_plan plan;
 	struct rewrite_stream stream;
 	struct buf measured;	/* BODY_MEASURE */
+	bool coded;		/* no text: nothing is put in */
 	bool fixed;		/* a length was promised: */
 	uint64_t promised;
 	uint64_t sent;		/* bytes handed on */

@@ -110,8 +110,9 @@ static void request_plan_body(struct exchange *x)
 	b->plan = req->framing == HTTP_BODY_NONE ? BODY_NONE : BODY_STREAM;
 	if (b->plan == BODY_NONE)
 		return;
-	/* A coded body shows no token to swap; it passes as it is. */
-	possible = http_coding_is_identity(&req->fields) && substitute_body_possible(x, &same);
+	/* What looks like a token in a coded body is none: swapping it would break the coding. */
+	b->coded = !http_coding_is_identity(&req->fields);
+	possible = !b->coded && substitute_body_possible(x, &same);
 	if (possible && req->framing == HTTP_BODY_LENGTH && req->length <= EXCHANGE_MEASURED_MAX)
 		b->plan = BODY_MEASURE;
 	else if (possible && req->framing == HTTP_BODY_LENGTH && !same)

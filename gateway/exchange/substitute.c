@@ -163,7 +163,11 @@ static enum rewrite_verdict body_match(void *owner, uint32_t id, uint64_t offset
 				       struct bytes *replacement)
 {
 	struct exchange *x = owner;
-	struct place at = { .x = x, .context = x->req_context, .surface = SECRET_BODY };
+	struct place at = {
+		.x = x,
+		.context = x->req_context,
+		.surface = x->req_body.coded ? 0 : SECRET_BODY,
+	};
 
 	(void)offset;
 	return place_match(&at, id, replacement);
