@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -144,9 +145,10 @@ class World:
     """The namespaces, and netpolicy's verbs in the gateway's."""
 
     def __init__(self, bindir):
-        self.netpolicy = os.path.join(os.path.abspath(bindir), "netpolicy")
         self.dir = tempfile.mkdtemp(prefix=TAG)
         os.chmod(self.dir, 0o755)
+        # A copy: a user without rights may not be able to reach the build folder.
+        self.netpolicy = shutil.copy(os.path.join(bindir, "netpolicy"), self.dir)
         self.config = self.write("slapenir.yaml", CONFIG % "g0")
 
     def write(self, name, text):
