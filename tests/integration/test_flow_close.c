@@ -51,7 +51,7 @@ static const struct row rows[] = {
 	},
 	{
 		.name = "denied while the body is coming",
-		.request = "PUT /denied/x HTTP/1.1\r\nHost: api.test\r\nContent-Length: 30\r\n\r\n0123456789",
+		.request = "PUT /denied/x HTTP/1.1\r\nHost: other.test\r\nContent-Length: 30\r\n\r\n0123456789",
 		.replies = { { "HTTP/1.1 200 OK\r\n\r\n", RIG_KEEP, false } },
 		.step = 9,
 		.exchanges = 1,

@@ -40,7 +40,7 @@ struct row {
 static const struct row rows[] = {
 	{ .name = "a host no rule allows", .request = "GET / HTTP/1.1\r\nHost: bad.test\r\nX: " RIG_DUMMY "\r\n\r\n",
 	  .reason = "deny_host", .rule = "egress.default", .status = 403 },
-	{ .name = "a path a rule denies", .request = "GET /denied/x HTTP/1.1\r\nHost: api.test\r\n\r\n",
+	{ .name = "a path a rule denies", .request = "GET /denied/x HTTP/1.1\r\nHost: other.test\r\n\r\n",
 	  .reason = "deny_rule", .rule = "no", .status = 403 },
 	{ .name = "a real value in a field", .request = "GET / HTTP/1.1\r\nHost: api.test\r\nX: " RIG_REAL_OTHER "\r\n\r\n",
 	  .event = "secret.leak", .reason = "secret_leak", .status = 403 },

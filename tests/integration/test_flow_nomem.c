@@ -117,7 +117,7 @@ static const struct row rows[] = {
 	},
 	{
 		.name = "denied by a rule",
-		.request = "GET /denied/x HTTP/1.1\r\nHost: api.test\r\nX: " RIG_DUMMY "\r\n\r\n",
+		.request = "GET /denied/x HTTP/1.1\r\nHost: other.test\r\nX: " RIG_DUMMY "\r\n\r\n",
 		.reply = { "HTTP/1.1 200 OK\r\n\r\n", RIG_KEEP, false },
 		.upstream = "nothing",
 		.agent = "nothing else",
@@ -207,7 +207,7 @@ static bool play(bool *right)
 	*right = check_agent();
 	check_upstream(&rig.up);
 	check_upstream(&rig.raw);
-	assert_true(rig_count_events(&rig, "exchange") <= 1);
+	assert_true(rig.n_events <= 1);
 	/* Closing needs no memory either. */
 	if (!rig_close(&rig)) {
 		print_error("%s: not let go of after allocation %zu failed\n", row->name, fail_at);

@@ -35,7 +35,7 @@ static void open_policy(struct rig *r)
 {
 	static const char *const allowed[] = { "api.test", "other.test", "127.0.0.1" };
 	static const char *const pinned[] = { "pinned.test" }, *const denied[] = { "/denied/**" };
-	static const char *const all_hosts[] = { "*" };
+	static const char *const denied_at[] = { "other.test" };
 	struct cidr coder, guest, loopback;
 	const struct policy_ports raw_port = { r->raw.at.port, r->raw.at.port };
 	const struct policy_agent_spec agents[] = {
@@ -47,7 +47,7 @@ static void open_policy(struct rig *r)
 	const struct policy_rule_spec rules[] = {
 		{ .action = POLICY_TCP, .name = "raw", .addresses = &loopback, .n_addresses = 1, .ports = &raw_port,
 		  .n_ports = 1 },
-		{ .action = POLICY_DENY, .name = "no", .hosts = { all_hosts, 1 }, .paths = { denied, 1 } },
+		{ .action = POLICY_DENY, .name = "no", .hosts = { denied_at, 1 }, .paths = { denied, 1 } },
 		{ .action = POLICY_PASSTHROUGH, .name = "pinned", .hosts = { pinned, 1 } },
 		{ .action = POLICY_ALLOW, .name = "yes", .hosts = { allowed, 3 } },
 	};
@@ -487,7 +487,7 @@ bool rig_close(struct rig *r)
 	rewrite_blob_free(r->out_blob, r->out_size);
 	rewrite_blob_free(r->in_blob, r->in_size);
 	buf_release(&r->store_bytes);
-	close(r->up.fd);
-	close(r->raw.fd);
+	rig_upstream_stop(&r->up);
+	rig_upstream_stop(&r->raw);
 	return gone;
 }

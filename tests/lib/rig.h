@@ -155,6 +155,8 @@ void rig_peer_open(struct rig_peer *p, struct rig *r, int fd);
 void rig_peer_release(struct rig_peer *p);
 void rig_peer_move(struct rig_peer *p);
 void rig_upstream_open(struct rig_upstream *u, struct rig *r);
+/* Nobody listens any more. */
+void rig_upstream_stop(struct rig_upstream *u);
 void rig_upstream_move(struct rig_upstream *u, struct rig *r);
 bool rig_peer_has(const struct rig_peer *p, const char *text);
 /* Did it receive any real value, whole? */

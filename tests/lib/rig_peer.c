@@ -192,6 +192,13 @@ void rig_upstream_open(struct rig_upstream *u, struct rig *r)
 	RIG_NEED(net_listen_tcp(&u->at, &u->fd) == ERR_OK);
 }
 
+void rig_upstream_stop(struct rig_upstream *u)
+{
+	if (u->fd >= 0)
+		close(u->fd);
+	u->fd = -1;
+}
+
 static void upstream_take(struct rig_upstream *u, struct rig *r)
 {
 	int fd;
