@@ -202,6 +202,8 @@ static void flow_on_closed(void *owner)
 	list_remove(&f->link);
 	s->count--;
 	observe_sub(s->env.exchange.counters, OBSERVE_flows_open, 1);
+	observe_add(s->env.exchange.counters, OBSERVE_agent_bytes_in_total, f->leg.net.bytes_in);
+	observe_add(s->env.exchange.counters, OBSERVE_agent_bytes_out_total, f->leg.net.bytes_out);
 	h1_body_release(&f->h1.body);
 	h1_chunks_release(&f->h1.chunks);
 	free(f);

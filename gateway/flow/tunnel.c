@@ -72,7 +72,8 @@ void flow_tunnel_begin(struct flow *f, const struct policy_verdict *v)
 	rewrite_stream_init(&t->down, env->inbound, &down_ops, t);
 	t->up = upstream_open(env->pool, &target, UPSTREAM_FRESH, &tunnel_upstream_ops, t);
 	if (!t->up) {
-		flow_refuse(f, ERR_NOMEM, v->rule);
+		t->why = ERR_NOMEM;
+		flow_reset(f);
 		return;
 	}
 	net_timer_stop(&f->timer);
