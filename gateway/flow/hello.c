@@ -134,6 +134,4 @@ void flow_server_minted(struct flow_server *s, const char *host, enum err e)
 	/* A certificate was put into the cache by the caller and has woken its waiters. */
 	if (e != ERR_OK)
 		tls_leaf_cache_fail(s->env.leaves, host, e);
-	else
-		observe_add(s->env.exchange.counters, OBSERVE_leaves_minted_total, 1);
 }

@@ -29,6 +29,8 @@ static void conn_free(struct upstream_conn *c)
 	h1_body_release(&c->body);
 	h1_chunks_release(&c->chunks);
 	key_unref(p, c->key);
+	observe_add(p->spec.counters, OBSERVE_upstream_bytes_in_total, c->leg.net.bytes_in);
+	observe_add(p->spec.counters, OBSERVE_upstream_bytes_out_total, c->leg.net.bytes_out);
 	free(c);
 	observe_sub(p->spec.counters, OBSERVE_upstream_connections_open, 1);
 	pool_conn_gone(p);

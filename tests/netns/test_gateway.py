@@ -474,6 +474,22 @@ def test_clients(lab, r):
     r.check("git clone with a Basic token", same, out.stderr)
 
 
+def test_counters(lab, r):
+    def counters():
+        out = run("curl", "-sS", "--unix-socket", lab.path("admin.sock"), "http://localhost/status").stdout
+        return json.loads(out)["counters"]
+    lab.curl(API + "/echo")
+    before = lab.wait(lambda: (lambda c: c if not c["flows_open"] else None)(counters()), "all flows to end")
+    lab.curl("https://counted.wild.test/bytes?n=500000")
+    lab.curl(API + "/sink", "--data-binary", "@" + lab.path("work/data.bin"), "-H", "Expect:")
+    lab.wait(lambda: not counters()["flows_open"], "the flows to end")
+    grown = {k: v - before[k] for k, v in counters().items()}
+    r.check("counters: one flow, exchange and handshake a request", [grown[k] for k in (
+        "flows_total", "exchanges_total", "tls_agent_handshakes_total")] == [2, 2, 2], grown)
+    r.check("counters: a new name is minted once", grown["leaves_minted_total"] == 1, grown)
+    r.check("counters: bytes of the agent's side", grown["agent_bytes_out_total"] > 500000 and grown["agent_bytes_in_total"] > 3 << 20, grown)
+
+
 def test_audit(lab, r):
     text = open(lab.path("audit.jsonl")).read()
     r.check("audit: no canary in any line", not any(c in text for c in CANARIES))
@@ -488,7 +504,7 @@ def test_audit(lab, r):
 
 TESTS = [test_header, test_basic, test_query_and_path, test_bodies, test_unbound, test_binding, test_response_forms, test_denials,
          test_bad_input, test_pipelining, test_families, test_tls, test_sse, test_back_pressure, test_dns, test_other_protocols,
-         test_clients, test_bulk, test_timeouts, test_audit]
+         test_clients, test_bulk, test_timeouts, test_counters, test_audit]
 
 
 def main():
