@@ -229,7 +229,8 @@ static void check_ports(struct reader *r, struct where where, const struct confi
 {
 	if (rule->n_ports == 0 && rule->protocol == CONFIG_TCP)
 		config_warn(r, where,
-			    "protocol tcp without `ports`: every port of these addresses is relayed unopened");
+			    "protocol tcp without `ports`: every port of these addresses is "
+			    "relayed unopened");
 }
 
 static void check_rule(struct reader *r, struct where where, const struct config *cfg,

@@ -413,7 +413,8 @@ static const struct {
 	[VALUE_RULE_HOST] = { sizeof(char *), read_rule_host,
 			      "expected a host name, \"*.suffix\", \"*\" or an IP address" },
 	[VALUE_SECRET_HOST] = { sizeof(char *), read_secret_host,
-				"expected a host name, \"*.suffix\" or an IP address, optionally with :port" },
+				"expected a host name, \"*.suffix\" or an IP address, optionally "
+				"with :port" },
 	[VALUE_METHOD] = { sizeof(char *), read_method, "expected an HTTP method such as GET" },
 	[VALUE_PATH_GLOB] = { sizeof(char *), read_path_glob,
 			      "expected a path pattern that begins with '/', such as \"/v1/**\"" },

@@ -222,7 +222,8 @@ static const struct schema_key keys_rule[] = {
 	{ "deny", VALUE_RULE, 0, NULL, "refuse; keys as of `allow`", .child = &map_rule_body,
 	  .choice = CONFIG_DENY, .again = true },
 	{ "passthrough", VALUE_RULE, 0, NULL,
-	  "let through, TLS unopened: no secrets, audited; keys as of `allow` but methods and paths",
+	  "let through, TLS unopened: no secrets, audited; keys as of `allow` but methods and "
+	  "paths",
 	  .child = &map_rule_body, .choice = CONFIG_PASSTHROUGH, .again = true },
 };
 static const struct schema_map map_rule =
