@@ -1,8 +1,8 @@
 /*
  * h1_chunks.c - body bytes to chunks, gathered
  *
- * A rewriter hands over its text in pieces; a chunk for each would cost bytes and, worse, cut an event in two. Small
- * pieces of one batch become one chunk; large ones are not copied.
+ * A rewriter hands over its text in pieces; a chunk for each would cost bytes and, worse, cut an
+ * event in two. Small pieces of one batch become one chunk; large ones are not copied.
  */
 #include "gateway/http/http.h"
 
@@ -48,7 +48,8 @@ enum err h1_chunks_add(struct h1_chunks *c, struct bytes data, h1_chunk_sink *si
 {
 	if (data.n == 0)
 		return ERR_OK;
-	if (data.n > buf_room(&c->gathered) || (data.n >= CHUNK_DIRECT && buf_len(&c->gathered) == 0))
+	if (data.n > buf_room(&c->gathered) ||
+	    (data.n >= CHUNK_DIRECT && buf_len(&c->gathered) == 0))
 		TRY(h1_chunks_flush(c, sink, owner));
 	if (data.n >= CHUNK_DIRECT && buf_len(&c->gathered) == 0)
 		return chunk_write(data, sink, owner);

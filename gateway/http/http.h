@@ -203,8 +203,9 @@ enum err h1_write_response(struct buf *out, const struct http_response *resp) WA
 enum err h1_write_chunk_head(struct buf *out, uint64_t size) WARN_UNUSED;
 enum err h1_write_chunk_tail(struct buf *out) WARN_UNUSED;
 /*
- * Chunks out of pieces: small ones are gathered until flush (or until they make a chunk worth sending). `sink` takes
- * the bytes to send; its error ends the call. Flush at the end of a batch and before the last chunk.
+ * Chunks out of pieces: small ones are gathered until flush (or until they make a chunk worth
+ * sending). `sink` takes the bytes to send; its error ends the call. Flush at the end of a batch
+ * and before the last chunk.
  */
 typedef enum err h1_chunk_sink(void *owner, struct bytes out);
 struct h1_chunks {
@@ -212,7 +213,8 @@ struct h1_chunks {
 };
 /* secret: the pieces may hold real tokens, so what is gathered is wiped. */
 void h1_chunks_init(struct h1_chunks *c, bool secret);
-enum err h1_chunks_add(struct h1_chunks *c, struct bytes data, h1_chunk_sink *sink, void *owner) WARN_UNUSED;
+enum err h1_chunks_add(struct h1_chunks *c, struct bytes data, h1_chunk_sink *sink,
+		       void *owner) WARN_UNUSED;
 enum err h1_chunks_flush(struct h1_chunks *c, h1_chunk_sink *sink, void *owner) WARN_UNUSED;
 void h1_chunks_release(struct h1_chunks *c);
 /* Ends a chunked body; trailers may be NULL. Fields that may not be trailers are left out. */
