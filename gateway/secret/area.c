@@ -1,12 +1,12 @@
 /*
  * area.c - memory for secrets, shared by descriptor (REQ-7.2)
  *
- * memfd_secret(2) pages are taken out of the kernel's direct map, are never swapped and never dumped.
- * The creator maps them read-write; whoever inherits the descriptor maps them read-only and closes it.
- * Where the kernel lacks it (before 5.14, or secretmem off) a sealed-size memfd is locked instead: the
- * same interface, one guarantee less, said once in the log.
- * Wiping overwrites the shared pages, so it also blinds every process that still maps them: only the
- * creator does it, when the last user is gone.
+ * memfd_secret(2) pages are taken out of the kernel's direct map, are never swapped and never
+ * dumped. The creator maps them read-write; whoever inherits the descriptor maps them read-only and
+ * closes it. Where the kernel lacks it (before 5.14, or secretmem off) a sealed-size memfd is
+ * locked instead: the same interface, one guarantee less, said once in the log.
+ * Wiping overwrites the shared pages, so it also blinds every process that still maps them: only
+ * the creator does it, when the last user is gone.
  */
 #include "gateway/secret/secret.h"
 

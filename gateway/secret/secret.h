@@ -2,14 +2,14 @@
  * secret.h - where real tokens live and how a worker looks at them (REQ-2.2, REQ-7.2)
  *
  * Three things, each usable alone:
- *   area    memory the kernel itself does not map (memfd_secret): written once by the master, mapped
- *           read-only by workers, never in a core image, wiped before it is given back;
+ *   area    memory the kernel itself does not map (memfd_secret): written once by the master,
+ *           mapped read-only by workers, never in a core image, wiped before it is given back;
  *   source  one value out of the environment, a file or a program, and the TOKENS_JSON file;
  *   store   a flat, position-independent list of secrets with what each is bound to.
  *
- * The way of a value: source -> wiped buffer -> secret_store_build() -> area -> struct secret views.
- * A struct secret has no case in KV(): logging one does not compile. No function here logs or
- * returns in a message any part of a value.
+ * The way of a value: source -> wiped buffer -> secret_store_build() -> area -> struct secret
+ * views. A struct secret has no case in KV(): logging one does not compile. No function here logs
+ * or returns in a message any part of a value.
  *
  * Depends on base and jansson. No event loop, no global state but the process's own environment.
  */
@@ -17,7 +17,7 @@
 
 #include "base/base.h"
 
-/* ---- area: memory for secrets --------------------------------------------------------------------------- */
+/* ---- area: memory for secrets ---------------------------------------------------------------- */
 
 struct secret_area {
 	int fd;			/* owned; -1 when none. Workers inherit it */
@@ -29,8 +29,8 @@ struct secret_area {
 #define SECRET_AREA_NONE ((struct secret_area){ .fd = -1 })
 
 /*
- * A fresh zeroed area of at least `size` bytes, mapped read-write. memfd_secret where the kernel has
- * it, else a locked memfd (and one log line). Errors: ERR_NOMEM, ERR_IO.
+ * A fresh zeroed area of at least `size` bytes, mapped read-write. memfd_secret where the kernel
+ * has it, else a locked memfd (and one log line). Errors: ERR_NOMEM, ERR_IO.
  */
 enum err secret_area_create(struct secret_area *a, size_t size) WARN_UNUSED;
 /* Maps an inherited area read-only and closes `fd`, also on failure. size 0: all of it. */
@@ -45,7 +45,7 @@ void secret_area_wipe(struct secret_area *a);
 /* As above without overwriting: others still use it. */
 void secret_area_close(struct secret_area *a);
 
-/* ---- sources: where a value comes from ------------------------------------------------------------------ */
+/* ---- sources: where a value comes from ------------------------------------------------------- */
 
 #define SECRET_VALUE_MAX 65536		/* bytes of one value */
 #define SECRET_BUF_MAX (SECRET_VALUE_MAX + 2)	/* ceiling of a buf that receives one */
@@ -58,7 +58,8 @@ enum secret_source_type { SECRET_SOURCE_ENV, SECRET_SOURCE_FILE, SECRET_SOURCE_E
 struct secret_source {
 	enum secret_source_type type;
 	const char *name;		/* environment variable or file path; borrowed */
-	const char *const *argv;	/* EXEC: NULL-terminated, argv[0] an absolute path; borrowed */
+	/* EXEC: NULL-terminated, argv[0] an absolute path; borrowed. */
+	const char *const *argv;
 	unsigned timeout_ms;		/* EXEC: 0 means SECRET_EXEC_TIMEOUT_MS */
 };
 
@@ -75,9 +76,10 @@ enum err secret_vault_init(struct secret_vault *v) WARN_UNUSED;
 void secret_vault_wipe(struct secret_vault *v);
 
 /*
- * Reads one value into `out` (buf_init_secret(out, SECRET_BUF_MAX); emptied first). One trailing newline is
- * dropped. Refused: an empty value, one shorter than SECRET_VALUE_MIN or longer than SECRET_VALUE_MAX,
- * any control byte (CR, LF, NUL, ...). `why` is a sentence for a person that never holds the value.
+ * Reads one value into `out` (buf_init_secret(out, SECRET_BUF_MAX); emptied first). One trailing
+ * newline is dropped. Refused: an empty value, one shorter than SECRET_VALUE_MIN or longer than
+ * SECRET_VALUE_MAX, any control byte (CR, LF, NUL, ...). `why` is a sentence for a person that
+ * never holds the value.
  * An environment variable is moved into the vault: afterwards neither environ nor the initial
  * environment block (/proc/PID/environ) has it.
  * ERR_UNRESOLVED_SECRET: the source has no value. ERR_CONFIG: it has one that cannot be used.
@@ -88,7 +90,7 @@ enum err secret_source_read(struct secret_vault *v, const struct secret_source *
 /* The rules of secret_source_read() alone. */
 enum err secret_value_check(struct bytes value, char why[SECRET_WHY_MAX]) WARN_UNUSED;
 
-/* ---- TOKENS_JSON ---------------------------------------------------------------------------------------- */
+/* ---- TOKENS_JSON ----------------------------------------------------------------------------- */
 
 struct secret_token {
 	char *dummy;		/* owned; NUL-terminated */
@@ -110,7 +112,7 @@ enum err secret_tokens_parse(struct bytes json, struct secret_tokens *out,
 			     char why[SECRET_WHY_MAX]) WARN_UNUSED;
 void secret_tokens_release(struct secret_tokens *t);
 
-/* ---- store: the flat list ------------------------------------------------------------------------------- */
+/* ---- store: the flat list -------------------------------------------------------------------- */
 
 enum secret_type { SECRET_STATIC, SECRET_AWS_SIGV4 };
 
@@ -143,7 +145,8 @@ struct secret {
 	struct bytes dummy, real;
 	struct bytes dummy_key, real_key;
 	unsigned surfaces;
-	bool resolved;			/* false: real is empty, requests that need it are refused */
+	/* False: real is empty, requests that need it are refused. */
+	bool resolved;
 	bool plaintext;
 };
 
@@ -160,9 +163,9 @@ unsigned secret_store_count(const struct secret_store *s);
 /* i < count; otherwise a view of nothing with no surface, unresolved. */
 struct secret secret_get(const struct secret_store *s, unsigned i);
 /*
- * Is secret i bound to this agent, host and port? `host` is normalised: lower case, no trailing dot;
- * an IPv6 literal has no brackets. "*.x" matches any name below x and not x itself. Constant in
- * secrets, linear in the patterns of one.
+ * Is secret i bound to this agent, host and port? `host` is normalised: lower case, no trailing
+ * dot; an IPv6 literal has no brackets. "*.x" matches any name below x and not x itself. Constant
+ * in secrets, linear in the patterns of one.
  */
 bool secret_bound(const struct secret_store *s, unsigned i, unsigned agent, struct bytes host,
 		  uint16_t port);
@@ -172,7 +175,7 @@ bool secret_host_known(const struct secret_store *s, struct bytes host, uint16_t
 /* The syntax of a host pattern, as the store reads it. */
 bool secret_host_pattern_ok(struct bytes pattern);
 
-/* ---- pattern ids: what a match of the rewriter means ---------------------------------------------------- */
+/* ---- pattern ids: what a match of the rewriter means ----------------------------------------- */
 
 /*
  * bit 31: a real value (else a dummy); bit 30: the second half (AWS secret key);

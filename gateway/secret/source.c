@@ -1,12 +1,14 @@
 /*
  * source.c - one value out of the environment, a file or a program
  *
- * Every way ends in the same check: 8 bytes to 64 KiB, no control byte (a CR or LF in a header value
- * would let whoever holds the source write headers; RFC 9110 5.5). No message holds the value.
- * The environment: a variable is copied to the vault once, then removed from environ and its bytes in
- * the initial block, which /proc/PID/environ shows, are overwritten. Programs started later never see it.
- * A program: no shell, standard input empty, bounded output and time; its process group is killed when
- * the time is over.
+ * Every way ends in the same check: 8 bytes to 64 KiB, no control byte (a CR or LF in a header
+ * value would let whoever holds the source write headers; RFC 9110 5.5). No message holds the
+ * value.
+ * The environment: a variable is copied to the vault once, then removed from environ and its bytes
+ * in the initial block, which /proc/PID/environ shows, are overwritten. Programs started later
+ * never see it.
+ * A program: no shell, standard input empty, bounded output and time; its process group is killed
+ * when the time is over.
  */
 #include "gateway/secret/secret.h"
 
@@ -22,7 +24,8 @@
 
 #define VAULT_SIZE (256u << 10)	/* counts against RLIMIT_MEMLOCK as a whole */
 
-static enum err why_set(char why[SECRET_WHY_MAX], enum err e, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static enum err why_set(char why[SECRET_WHY_MAX], enum err e, const char *fmt, ...)
+	PRINTF_LIKE(3, 4);
 
 static enum err why_set(char why[SECRET_WHY_MAX], enum err e, const char *fmt, ...)
 {
@@ -51,7 +54,7 @@ enum err secret_value_check(struct bytes value, char why[SECRET_WHY_MAX])
 	return ERR_OK;
 }
 
-/* ---- vault ---------------------------------------------------------------------------------------------- */
+/* ---- vault ----------------------------------------------------------------------------------- */
 
 struct vault_entry {
 	uint32_t name_len, value_len;	/* the bytes follow, then padding to 4 */
@@ -140,7 +143,7 @@ static enum err read_env(struct secret_vault *v, const char *name, struct buf *o
 	return ERR_OK;
 }
 
-/* ---- file ----------------------------------------------------------------------------------------------- */
+/* ---- file ------------------------------------------------------------------------------------ */
 
 /* Reads to the end or one byte past the limit: the check then says it is too long. */
 static enum err read_fd(int fd, struct buf *out)
@@ -187,7 +190,7 @@ static enum err read_file(const char *path, struct buf *out, char why[SECRET_WHY
 	return ERR_OK;
 }
 
-/* ---- program -------------------------------------------------------------------------------------------- */
+/* ---- program --------------------------------------------------------------------------------- */
 
 static void exec_child(const char *const *argv, int out_fd)
 {
@@ -291,7 +294,7 @@ static enum err read_exec(const struct secret_source *s, struct buf *out, char w
 	return ERR_OK;
 }
 
-/* ---- all three ------------------------------------------------------------------------------------------ */
+/* ---- all three ------------------------------------------------------------------------------- */
 
 /* One trailing newline, CR LF too: what an editor or echo leaves behind. */
 static void drop_newline(struct buf *b)

@@ -3,8 +3,8 @@
  *
  *   head | record x count | host patterns of all | agent sets of all | text of all
  *
- * Every reference is an offset from the head, so the master builds it anywhere and workers map it where
- * they like. secret_store_open() checks each offset once; afterwards a view costs no check.
+ * Every reference is an offset from the head, so the master builds it anywhere and workers map it
+ * where they like. secret_store_open() checks each offset once; afterwards a view costs no check.
  * An agent set is a bitmap; an empty one means every agent.
  */
 #include "gateway/secret/secret.h"
@@ -40,7 +40,7 @@ struct secret_store {
 	struct store_record records[];
 };
 
-/* ---- host patterns -------------------------------------------------------------------------------------- */
+/* ---- host patterns --------------------------------------------------------------------------- */
 
 struct host_pattern {
 	struct bytes name;
@@ -114,8 +114,8 @@ bool secret_host_pattern_ok(struct bytes pattern)
 	return host_pattern_read(pattern, &p);
 }
 
-static bool host_matches(const struct secret_store *s, const struct store_host *h, struct bytes host,
-			 uint16_t port)
+static bool host_matches(const struct secret_store *s, const struct store_host *h,
+			 struct bytes host, uint16_t port)
 {
 	struct bytes name = bytes_of((const uint8_t *)s + h->name.off, h->name.len);
 
@@ -126,7 +126,7 @@ static bool host_matches(const struct secret_store *s, const struct store_host *
 	return host.n > name.n + 1 && host.p[host.n - name.n - 1] == '.' && bytes_ends(host, name);
 }
 
-/* ---- building ------------------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 struct build {
 	uint8_t *base;
@@ -256,7 +256,7 @@ enum err secret_store_build(const struct secret_spec *specs, size_t n, struct bu
 	return ERR_OK;
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool range_ok(const struct secret_store *s, uint32_t off, uint64_t len)
 {
@@ -268,7 +268,8 @@ static bool text_ok(const struct secret_store *s, struct store_text t)
 	return range_ok(s, t.off, t.len);
 }
 
-static const struct store_host *record_hosts(const struct secret_store *s, const struct store_record *r)
+static const struct store_host *record_hosts(const struct secret_store *s,
+					     const struct store_record *r)
 {
 	return (const struct store_host *)(const void *)((const uint8_t *)s + r->hosts_off);
 }

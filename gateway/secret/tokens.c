@@ -2,8 +2,8 @@
  * tokens.c - the TOKENS_JSON file
  *
  * jansson reads it with an allocator of ours that wipes what it frees: its tree holds real values.
- * Its own messages quote the text near a mistake, which may be a value, so only line, column and kind
- * are taken over.
+ * Its own messages quote the text near a mistake, which may be a value, so only line, column and
+ * kind are taken over.
  */
 #include "gateway/secret/secret.h"
 
@@ -75,7 +75,8 @@ static const char *json_kind(const json_error_t *e)
 	}
 }
 
-static enum err token_set_hosts(struct secret_token *t, const json_t *hosts, char why[SECRET_WHY_MAX])
+static enum err token_set_hosts(struct secret_token *t, const json_t *hosts,
+				char why[SECRET_WHY_MAX])
 {
 	size_t n = json_array_size(hosts);
 
@@ -173,7 +174,8 @@ enum err secret_tokens_parse(struct bytes json, struct secret_tokens *out, char 
 	if (json.n > TOKENS_FILE_MAX)
 		return why_set(why, "larger than %u bytes", TOKENS_FILE_MAX);
 	json_set_alloc_funcs(wiping_malloc, wiping_free);
-	root = json_loadb(json.n ? (const char *)json.p : "", json.n, JSON_REJECT_DUPLICATES, &error);
+	root = json_loadb(json.n ? (const char *)json.p : "", json.n, JSON_REJECT_DUPLICATES,
+			  &error);
 	if (root) {
 		e = tokens_read(root, out, why);
 		json_decref(root);
