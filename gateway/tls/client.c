@@ -1,12 +1,13 @@
 /*
  * client.c - the upstream side: trust, verification for one host, sessions to resume
  *
- * Happy path: roots parsed once -> engine per connection -> wolfSSL verifies chain, validity and purpose,
- *   then on_verify() the name -> handshake done -> sessions kept under "host:port".
- * Failure modes: on_verify() says which of our rules the certificate broke (engine.refused); a handshake
- *   that fails with a kept session forgets it.
- * A resumed session shows no certificate: it stands for the verification made when it began, so it is
- *   found only under the same host and port, and only until that certificate ends or SESSION_TRUST is over.
+ * Happy path: roots parsed once -> engine per connection -> wolfSSL verifies chain, validity and
+ *   purpose, then on_verify() the name -> handshake done -> sessions kept under "host:port".
+ * Failure modes: on_verify() says which of our rules the certificate broke (engine.refused); a
+ *   handshake that fails with a kept session forgets it.
+ * A resumed session shows no certificate: it stands for the verification made when it began, so it
+ *   is found only under the same host and port, and only until that certificate ends or
+ *   SESSION_TRUST is over.
  */
 #include "gateway/tls/tls_internal.h"
 
@@ -35,7 +36,7 @@ struct tls_client {
 	unsigned int refs;
 };
 
-/* ---- sessions --------------------------------------------------------------------------------------------- */
+/* ---- sessions -------------------------------------------------------------------------------- */
 
 static void session_key(char key[SESSION_KEY_MAX], const struct tls_engine *e)
 {
@@ -124,7 +125,7 @@ static void session_offer(struct tls_client *c, struct tls_engine *e)
 	wolfSSL_SESSION_free(copy);
 }
 
-/* ---- verification ------------------------------------------------------------------------------------------- */
+/* ---- verification ---------------------------------------------------------------------------- */
 
 /* The rules that wolfSSL does not apply, or not as strictly. Sets verified_until. */
 static enum err check_peer(struct tls_engine *e, const WOLFSSL_BUFFER_INFO *certs, int n)
@@ -149,7 +150,10 @@ static enum err check_peer(struct tls_engine *e, const WOLFSSL_BUFFER_INFO *cert
 	return ERR_OK;
 }
 
-/* Called for every failure and, when all went well, for the peer's own certificate. Never overrides. */
+/*
+ * Called for every failure and, when all went well, for the peer's own certificate. Never
+ * overrides.
+ */
 static int on_verify(int ok, WOLFSSL_X509_STORE_CTX *store)
 {
 	struct tls_engine *e = store->userCtx;
@@ -163,7 +167,7 @@ static int on_verify(int ok, WOLFSSL_X509_STORE_CTX *store)
 	return e->refused == ERR_OK;
 }
 
-/* ---- context ------------------------------------------------------------------------------------------------ */
+/* ---- context --------------------------------------------------------------------------------- */
 
 static size_t load_roots(WOLFSSL_CTX *ctx, struct bytes pem)
 {
@@ -178,8 +182,8 @@ static size_t load_roots(WOLFSSL_CTX *ctx, struct bytes pem)
 			continue;
 		buf_init(&der, 64 * 1024);
 		if (pem_decode(&block, &der) == ERR_OK &&
-		    wolfSSL_CTX_load_verify_buffer_ex(ctx, der.data + der.start, (long)buf_len(&der),
-						      WOLFSSL_FILETYPE_ASN1, 0,
+		    wolfSSL_CTX_load_verify_buffer_ex(ctx, der.data + der.start,
+						      (long)buf_len(&der), WOLFSSL_FILETYPE_ASN1, 0,
 						      WOLFSSL_LOAD_FLAG_DATE_ERR_OKAY) ==
 			    WOLFSSL_SUCCESS)
 			n++;

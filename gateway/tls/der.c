@@ -47,7 +47,7 @@ bool der_take(struct bytes *in, uint8_t tag, struct bytes *body)
 	return der_take_if(in, tag, body);
 }
 
-/* ---- time ---------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 /* Days since 1970-01-01 of a date in the proleptic Gregorian calendar. */
 static int64_t days_from_civil(int64_t y, unsigned int m, unsigned int d)
@@ -111,7 +111,7 @@ bool der_time(uint8_t tag, struct bytes body, uint64_t *unix_time)
 	return true;
 }
 
-/* ---- writing -------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 void der_writer_init(struct der_writer *w, uint8_t *base, size_t cap)
 {

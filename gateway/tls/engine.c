@@ -5,10 +5,11 @@
  *	    |                |  \--transport ends--> CUT
  *	    +---- failure ---+--------------------> FAILED (final, `why` says it)
  *
- * Ciphertext in: wolfSSL's receive callback reads from the kept bytes first, then from the lent ones; it
- *   copies only what it needs for the record at hand, so nothing is kept twice.
- * Ciphertext out: the send callback appends to `out`; at its ceiling wolfSSL keeps the record and goes
- *   on with it at the next call. write() starts nothing it cannot finish, so it never is half done.
+ * Ciphertext in: wolfSSL's receive callback reads from the kept bytes first, then from the lent
+ *   ones; it copies only what it needs for the record at hand, so nothing is kept twice.
+ * Ciphertext out: the send callback appends to `out`; at its ceiling wolfSSL keeps the record and
+ *   goes on with it at the next call. write() starts nothing it cannot finish, so it never is half
+ *   done.
  * Memory: wolfSSL gives its record buffers back when they are empty; an idle engine keeps none.
  */
 #include "gateway/tls/tls_internal.h"
@@ -20,7 +21,7 @@
 
 #include <stdlib.h>
 
-#define WRITE_RESERVE 256	/* of room in `out` for answers the library puts in before our data */
+#define WRITE_RESERVE 256 /* of room in `out` for answers the library puts in before our data */
 #define RECORD_ALERT 21
 #define WRITE_AT_ONCE (1024 * 1024)
 
@@ -30,8 +31,9 @@ struct tls_engine *engine_of(WOLFSSL *ssl)
 }
 
 /*
- * Which record wolfSSL failed at: it calls an alert in plain text, which OpenSSL sends for certificates
- * it does not trust, a parse error. For words only; such an alert is not authenticated.
+ * Which record wolfSSL failed at: it calls an alert in plain text, which OpenSSL sends for
+ * certificates it does not trust, a parse error. For words only; such an alert is not
+ * authenticated.
  */
 static void note_record(struct tls_engine *e, struct bytes in)
 {
@@ -82,7 +84,7 @@ static void note_alert(struct tls_engine *e, int code)
 										  -1);
 }
 
-/* ---- callbacks ------------------------------------------------------------------------------------------------ */
+/* ---- callbacks ------------------------------------------------------------------------------- */
 
 static int on_receive(WOLFSSL *ssl, char *dst, int want, void *ctx)
 {
@@ -123,7 +125,7 @@ static int on_send(WOLFSSL *ssl, char *src, int len, void *ctx)
 	return (int)n;
 }
 
-/* ---- making ----------------------------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 enum err engine_set_up_ctx(WOLFSSL_CTX *ctx)
 {
@@ -191,7 +193,7 @@ void tls_engine_free(struct tls_engine *e)
 	free(e);
 }
 
-/* ---- ciphertext in ------------------------------------------------------------------------------------------------ */
+/* ---- ciphertext in --------------------------------------------------------------------------- */
 
 enum err tls_engine_feed(struct tls_engine *e, struct bytes cipher)
 {
@@ -227,7 +229,7 @@ size_t tls_engine_pending(const struct tls_engine *e)
 	return buf_len(&e->kept) + e->lent.n + (plain > 0 ? (size_t)plain : 0);
 }
 
-/* ---- failures ------------------------------------------------------------------------------------------------------ */
+/* ---- failures -------------------------------------------------------------------------------- */
 
 static enum err upstream_error(const struct tls_engine *e, int code)
 {
@@ -303,9 +305,12 @@ static enum err settle_result(struct tls_engine *e, int result)
 	return fail(e, e->alert ? ERR_TLS_ALERT : ERR_TLS_HANDSHAKE);
 }
 
-/* ---- running ------------------------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
-/* ALPN names are short; without memory for one there is none, and the caller falls back to HTTP/1.1. */
+/*
+ * ALPN names are short; without memory for one there is none, and the caller falls back to
+ * HTTP/1.1.
+ */
 static void note_alpn(struct tls_engine *e)
 {
 	unsigned short n = 0;
@@ -406,7 +411,7 @@ void tls_engine_close(struct tls_engine *e)
 	(void)wolfSSL_shutdown(e->ssl);
 }
 
-/* ---- asking ---------------------------------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 bool tls_engine_is_done(const struct tls_engine *e)
 {

@@ -1,10 +1,10 @@
 /*
  * global.c - wolfSSL's start, its memory, and what it says of itself
  *
- * Memory that wolfSSL gives back has held keys and decrypted records (real tokens among them), so it
- * is wiped on every free and whenever it moves (REQ-7.2). That costs about 2 % of the decryption itself.
- * Randomness comes from getrandom(2) only: the sandboxed roles can open no file, and the packaged
- * library would open /dev/urandom for each connection.
+ * Memory that wolfSSL gives back has held keys and decrypted records (real tokens among them), so
+ * it is wiped on every free and whenever it moves (REQ-7.2). That costs about 2 % of the decryption
+ * itself. Randomness comes from getrandom(2) only: the sandboxed roles can open no file, and the
+ * packaged library would open /dev/urandom for each connection.
  */
 #include "gateway/tls/tls_internal.h"
 

@@ -1,7 +1,8 @@
 /*
  * leaf.c - one host's certificate, ready for handshakes
  *
- * A leaf is a wolfSSL context with certificate, chain and key loaded once; connections borrow all of it.
+ * A leaf is a wolfSSL context with certificate, chain and key loaded once; connections borrow all
+ * of it.
  * It is believed only if it was made for our key and this host: a confused or hostile minter can at
  * worst deny service.
  */
@@ -37,12 +38,13 @@ static enum err load(struct tls_leaf *leaf, struct bytes cert_der)
 	e = buf_append(&all, cert_der);
 	if (e == ERR_OK)
 		e = buf_append(&all, chain);
+	if (e == ERR_OK && wolfSSL_CTX_use_certificate_chain_buffer_format(
+				   leaf->ctx, all.data + all.start, (long)buf_len(&all),
+				   WOLFSSL_FILETYPE_ASN1) != WOLFSSL_SUCCESS)
+		e = ERR_MINT;
 	if (e == ERR_OK &&
-	    (wolfSSL_CTX_use_certificate_chain_buffer_format(leaf->ctx, all.data + all.start,
-							     (long)buf_len(&all),
-							     WOLFSSL_FILETYPE_ASN1) != WOLFSSL_SUCCESS ||
-	     wolfSSL_CTX_use_PrivateKey_buffer(leaf->ctx, key.p, (long)key.n,
-					       WOLFSSL_FILETYPE_ASN1) != WOLFSSL_SUCCESS))
+	    wolfSSL_CTX_use_PrivateKey_buffer(leaf->ctx, key.p, (long)key.n,
+					      WOLFSSL_FILETYPE_ASN1) != WOLFSSL_SUCCESS)
 		e = ERR_MINT;
 	buf_release(&all);
 	return e;

@@ -5,10 +5,11 @@
  *	   ^               |               |
  *	   +----- fail ----+               +-- end of life: as (none), keeping its place
  *
- * An entry stays while somebody waits for it or its mint is under way; of the others the least recently
- * used goes when the cache is full. When all are minting, further names are refused (ERR_MINT): the
- * minter is the bottleneck then, and an agent that makes up names must not grow our memory.
- * `done` may call anything here, get() for the same host included: the line is taken off first.
+ * An entry stays while somebody waits for it or its mint is under way; of the others the least
+ * recently used goes when the cache is full. When all are minting, further names are refused
+ * (ERR_MINT): the minter is the bottleneck then, and an agent that makes up names must not grow our
+ * memory. `done` may call anything here, get() for the same host included: the line is taken off
+ * first.
  */
 #include "gateway/tls/tls_internal.h"
 
@@ -32,7 +33,7 @@ struct tls_leaf_cache {
 	size_t capacity;
 };
 
-/* ---- the line ------------------------------------------------------------------------------------------------ */
+/* ---- the line -------------------------------------------------------------------------------- */
 
 void tls_leaf_waiter_cancel(struct tls_leaf_waiter *w)
 {
@@ -50,7 +51,7 @@ static void wake_all(struct list *line, enum err e, struct tls_leaf *leaf)
 	}
 }
 
-/* ---- entries --------------------------------------------------------------------------------------------------- */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 static struct entry *find(struct tls_leaf_cache *c, const char *host)
 {
@@ -112,7 +113,7 @@ static bool start_mint(struct entry *en, uint64_t now)
 	return true;
 }
 
-/* ---- public ------------------------------------------------------------------------------------------------------ */
+/* ---- public ---------------------------------------------------------------------------------- */
 
 struct tls_leaf_cache *tls_leaf_cache_new(struct tls_server *s, size_t capacity)
 {

@@ -1,9 +1,9 @@
 /*
  * lru.c - least recently used, found by text key
  *
- * Intrusive: owners embed struct lru_entry and keep the key alive while it is in. The table is sized
- * once for the capacity its owner keeps to; it never grows. The hash is seeded, since agents pick the
- * names; at worst a look-up compares as many hashes as there are entries.
+ * Intrusive: owners embed struct lru_entry and keep the key alive while it is in. The table is
+ * sized once for the capacity its owner keeps to; it never grows. The hash is seeded, since agents
+ * pick the names; at worst a look-up compares as many hashes as there are entries.
  */
 #include "gateway/tls/tls_internal.h"
 

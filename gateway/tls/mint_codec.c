@@ -4,9 +4,9 @@
  *	request:  'Q' id:4 length:2  host_len:1 host  public key:91
  *	response: 'R' id:4 length:2  err:1  certificate (only with ERR_OK)
  *
- * Numbers are big-endian; `length` counts what follows it. Every field is checked here: the host is a
- * host name or address, the key looks like a P-256 key, the error is one of ours. A stream that is once
- * wrong stays wrong: ERR_BAD_VALUE, hang up.
+ * Numbers are big-endian; `length` counts what follows it. Every field is checked here: the host is
+ * a host name or address, the key looks like a P-256 key, the error is one of ours. A stream that
+ * is once wrong stays wrong: ERR_BAD_VALUE, hang up.
  */
 #include "gateway/tls/tls_internal.h"
 
@@ -14,8 +14,8 @@
 
 /* SubjectPublicKeyInfo of an uncompressed P-256 point up to the point (RFC 5480 2) */
 static const uint8_t p256_spki[] = {
-	0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-	0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+	0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06,
+	0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
 };
 
 static enum err put_header(struct buf *out, char type, uint32_t id, size_t length)

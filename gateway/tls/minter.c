@@ -1,10 +1,11 @@
 /*
  * minter.c - sign leaves with the interception CA
  *
- * Happy path: CA certificate and key checked once -> per leaf: To-Be-Signed part written as DER here,
- *   signed by wolfSSL, about 600 bytes.
- * The leaf's profile is ours alone (RFC 5280, and what strict verifiers ask for): v3, 128-bit random serial,
- *   SAN, CA:FALSE, digitalSignature, serverAuth, both key identifiers. The caller chooses host and key only.
+ * Happy path: CA certificate and key checked once -> per leaf: To-Be-Signed part written as DER
+ *   here, signed by wolfSSL, about 600 bytes.
+ * The leaf's profile is ours alone (RFC 5280, and what strict verifiers ask for): v3, 128-bit
+ *   random serial, SAN, CA:FALSE, digitalSignature, serverAuth, both key identifiers. The caller
+ *   chooses host and key only.
  * Failure modes: not a host, not a P-256 key -> ERR_BAD_VALUE; CA over -> ERR_MINT.
  */
 #include "gateway/tls/tls_internal.h"
@@ -25,7 +26,7 @@
 #define SKEW 3600		/* agents' clocks may be behind */
 #define CN_MAX 64		/* ub-common-name, RFC 5280 A.1 */
 #define RSA_BYTES_MIN 256
-#define KNOWN_KEYS 16		/* workers have one each, and checking one costs more than signing */
+#define KNOWN_KEYS 16 /* workers have one each, and checking one costs more than signing */
 #define SIGNATURE_MAX 1100	/* RSA-8192 and its wrapping */
 
 enum key_type { KEY_NONE, KEY_ECC, KEY_RSA };
@@ -65,7 +66,7 @@ static enum err key_id(struct bytes key_bits, uint8_t id[KEY_ID_LEN])
 	return ERR_OK;
 }
 
-/* ---- the CA: certificate, key, and whether they are a pair ------------------------------------------------------- */
+/* ---- the CA: certificate, key, and whether they are a pair ----------------------------------- */
 
 static const char *read_certificate(struct tls_minter *m, struct bytes pem)
 {
@@ -171,7 +172,8 @@ static const char *read_key(struct tls_minter *m, struct bytes pem)
 	return why;
 }
 
-struct tls_minter *tls_minter_new(struct bytes ca_cert_pem, struct bytes ca_key_pem, const char **why)
+struct tls_minter *tls_minter_new(struct bytes ca_cert_pem, struct bytes ca_key_pem,
+				  const char **why)
 {
 	struct tls_minter *m = calloc(1, sizeof(*m));
 
@@ -204,7 +206,7 @@ void tls_minter_free(struct tls_minter *m)
 	mem_wipe_free(m, sizeof(*m));
 }
 
-/* ---- the To-Be-Signed part, from its end to its start ---------------------------------------------------------------- */
+/* ---- the To-Be-Signed part, from its end to its start ---------------------------------------- */
 
 struct leaf_plan {
 	struct bytes host;
@@ -309,7 +311,7 @@ static void put_tbs(struct der_writer *w, const struct tls_minter *m, const stru
 	der_wrap(w, DER_SEQUENCE, all);
 }
 
-/* ---- signing ------------------------------------------------------------------------------------------------------ */
+/* ---- signing --------------------------------------------------------------------------------- */
 
 /* A point that is on the curve: signing any other would certify nonsense. */
 static bool is_p256_key(struct tls_minter *m, struct bytes spki)

@@ -6,8 +6,8 @@
  * Failure modes: first bytes no handshake record -> ERR_NOT_TLS; anything malformed, twice there,
  *   or longer than TLS_PEEK_MAX -> ERR_TLS_BAD_HELLO.
  * Cost: an incomplete hello costs its record headers only, so byte-wise senders buy little.
- * Strict on purpose: what we read here decides policy, and wolfSSL reads the same bytes again; where two
- *   readings could differ (a second SNI, trailing bytes) we refuse.
+ * Strict on purpose: what we read here decides policy, and wolfSSL reads the same bytes again;
+ *   where two readings could differ (a second SNI, trailing bytes) we refuse.
  */
 #include "gateway/tls/tls_internal.h"
 
@@ -25,7 +25,7 @@ enum {
 	EXT_ENCRYPTED_CLIENT_HELLO = 0xfe0d,
 };
 
-/* ---- strict reading: each take fails as a whole ---------------------------------------------------------- */
+/* ---- strict reading: each take fails as a whole ---------------------------------------------- */
 
 static bool take(struct bytes *in, size_t n, struct bytes *out)
 {
@@ -70,7 +70,7 @@ static bool take_vec16(struct bytes *in, struct bytes *out)
 	return take_u16(in, &n) && take(in, n, out);
 }
 
-/* ---- extensions --------------------------------------------------------------------------------------------- */
+/* ---- extensions ------------------------------------------------------------------------------ */
 
 /* RFC 6066 3: one host_name, no address literal, no final dot. */
 static bool read_sni(struct bytes ext, struct tls_hello *out)
@@ -181,7 +181,7 @@ static enum err read_hello(struct bytes in, struct tls_hello *out)
 	return read_extensions(extensions, out) ? ERR_OK : ERR_TLS_BAD_HELLO;
 }
 
-/* ---- records -------------------------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 bool tls_looks_like_tls(struct bytes first)
 {
@@ -203,7 +203,9 @@ static enum err next_record(struct bytes *in, struct bytes *payload)
 	if (!take(in, RECORD_HEADER, &h))
 		return ERR_AGAIN;
 	n = (size_t)h.p[3] << 8 | h.p[4];
-	/* RFC 8446 5.1: no empty handshake fragments, 2^14 at most; the minor version says nothing */
+	/*
+	 * RFC 8446 5.1: no empty handshake fragments, 2^14 at most; the minor version says nothing
+	 */
 	if (h.p[2] > 4 || n == 0 || n > TLS_RECORD_PLAIN_MAX)
 		return ERR_TLS_BAD_HELLO;
 	if (in->n < n) {
@@ -231,7 +233,9 @@ static enum err message_length(const uint8_t head[HANDSHAKE_HEADER], size_t have
 	return ERR_OK;
 }
 
-/* Walks the records until they hold the message; *whole is set when the first one does by itself. */
+/*
+ * Walks the records until they hold the message; *whole is set when the first one does by itself.
+ */
 static enum err find_message(struct bytes in, size_t *total, struct bytes *whole)
 {
 	uint8_t head[HANDSHAKE_HEADER] = { 0 };

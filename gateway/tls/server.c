@@ -1,10 +1,10 @@
 /*
  * server.c - the agent side: the worker's leaf key, the chain, tickets
  *
- * Tickets (RFC 5077, RFC 8446 4.6.1) are sealed with AES-256-GCM; the host's name is authenticated with
- * them, so one made for host A opens no connection to host B. Keys come from a secret shared by all
- * workers and move on every TLS_TICKET_EPOCH by a one-way step: the old epoch's key still opens
- * tickets, older ones are out of existence.
+ * Tickets (RFC 5077, RFC 8446 4.6.1) are sealed with AES-256-GCM; the host's name is authenticated
+ * with them, so one made for host A opens no connection to host B. Keys come from a secret shared
+ * by all workers and move on every TLS_TICKET_EPOCH by a one-way step: the old epoch's key still
+ * opens tickets, older ones are out of existence.
  *
  * ticket secret --HMAC "next"--> secret of the next epoch
  *               --HMAC "name"--> key name in the ticket;  --HMAC "seal"--> AES key
@@ -25,8 +25,9 @@
 #define SEAL_IV 12
 #define SEAL_TAG 16
 /*
- * A ticket got by resuming is its ticket's child. wolfSSL numbers generations in one byte and fails the
- * handshake after the last, so ours stand in a spare byte of the IV field, and an old line ends earlier.
+ * A ticket got by resuming is its ticket's child. wolfSSL numbers generations in one byte and fails
+ * the handshake after the last, so ours stand in a spare byte of the IV field, and an old line ends
+ * earlier.
  */
 #define GENERATION_AT SEAL_IV
 #define GENERATIONS_MAX 200
@@ -49,7 +50,7 @@ struct tls_server {
 	unsigned int refs;
 };
 
-/* ---- ticket keys -------------------------------------------------------------------------------------------- */
+/* ---- ticket keys ----------------------------------------------------------------------------- */
 
 static enum err derive(const uint8_t key[32], const char *label, uint8_t out[32])
 {
@@ -124,7 +125,7 @@ static enum err keys_advance(struct tls_server *s, uint64_t unix_now)
 	return key_of(&s->ticket, &s->current);
 }
 
-/* ---- sealing and opening --------------------------------------------------------------------------------------- */
+/* ---- sealing and opening --------------------------------------------------------------------- */
 
 struct ticket_fields {
 	uint8_t *name, *iv, *tag, *data;
@@ -132,7 +133,8 @@ struct ticket_fields {
 };
 
 /* In place, bound to the engine's host. */
-static int seal(const struct ticket_key *k, const struct ticket_fields *f, const char *host, bool open)
+static int seal(const struct ticket_key *k, const struct ticket_fields *f, const char *host,
+		bool open)
 {
 	uint8_t aad[WOLFSSL_TICKET_NAME_SZ + WOLFSSL_TICKET_IV_SZ + TLS_HOST_MAX];
 	size_t host_len = strlen(host), fixed = sizeof(aad) - TLS_HOST_MAX;
@@ -160,7 +162,8 @@ static int seal(const struct ticket_key *k, const struct ticket_fields *f, const
 	return r;
 }
 
-static int ticket_seal(struct tls_server *s, const struct ticket_fields *f, const struct tls_engine *e)
+static int ticket_seal(struct tls_server *s, const struct ticket_fields *f,
+		       const struct tls_engine *e)
 {
 	memcpy(f->name, s->current.name, WOLFSSL_TICKET_NAME_SZ);
 	if (tls_random(f->iv, WOLFSSL_TICKET_IV_SZ) != ERR_OK)
@@ -187,8 +190,8 @@ static int ticket_open(struct tls_server *s, const struct ticket_fields *f, stru
 	return k == &s->current ? WOLFSSL_TICKET_RET_OK : WOLFSSL_TICKET_RET_CREATE;
 }
 
-static int on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac, int enc,
-		     unsigned char *data, int in_len, int *out_len, void *ctx)
+static int on_ticket(WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac,
+		     int enc, unsigned char *data, int in_len, int *out_len, void *ctx)
 {
 	const struct ticket_fields f = { name, iv, mac, data, in_len };
 	struct tls_engine *e = engine_of(ssl);
@@ -211,7 +214,7 @@ enum err server_set_up_tickets(struct tls_server *s, WOLFSSL_CTX *ctx)
 	return ERR_OK;
 }
 
-/* ---- key and chain ----------------------------------------------------------------------------------------------- */
+/* ---- key and chain --------------------------------------------------------------------------- */
 
 static enum err make_key(struct tls_server *s)
 {

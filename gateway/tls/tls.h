@@ -3,8 +3,10 @@
  *
  * Sans-I/O: bytes in, bytes out; no socket, no file, no thread. wolfSSL is seen by this room only.
  *
- *	agent leg:	tls_peek_hello() -> leaf from the cache (or minted) -> tls_engine_new_server()
- *	upstream leg:	tls_engine_new_client(): the peer is verified for the host before a byte is sent
+ *	agent leg:	tls_peek_hello() -> leaf from the cache (or minted) ->
+ *			tls_engine_new_server()
+ *	upstream leg:	tls_engine_new_client(): the peer is verified for the host before a byte
+ *			is sent
  *	minter:		tls_mint_request_decode() -> tls_minter_sign() -> tls_mint_response_encode()
  *
  * Ownership: an engine keeps a reference on what made it (client, server, leaf); free in any order.
@@ -21,7 +23,7 @@
 /* What one record costs on the wire beyond its plain text, rounded up (header, IV, tag, type). */
 #define TLS_RECORD_OVERHEAD 64
 
-/* ---- process -------------------------------------------------------------------------------------------- */
+/* ---- process --------------------------------------------------------------------------------- */
 
 /* Once per process before anything else here, while files may still be opened. Idempotent. */
 enum err tls_global_init(void) WARN_UNUSED;
@@ -29,7 +31,7 @@ void tls_global_cleanup(void);
 /* "wolfSSL 5.9.2 (built from source), AES-NI yes, SP assembly yes"; static. */
 const char *tls_library_text(void);
 
-/* ---- peek: the ClientHello, before anything is decided -------------------------------------------------- */
+/* ---- peek: the ClientHello, before anything is decided --------------------------------------- */
 
 /* A hello may take this much, in records of any size (RFC 8446 5.1); beyond: ERR_TLS_BAD_HELLO. */
 #define TLS_PEEK_MAX (64 * 1024 + 4096)
@@ -37,7 +39,8 @@ const char *tls_library_text(void);
 
 struct tls_hello {
 	char sni[TLS_HOST_MAX + 1];	/* valid host name, lower case; "" when absent */
-	uint8_t alpn[TLS_HELLO_ALPN_MAX];	/* length-prefixed names, as many whole ones as fit */
+	/* Length-prefixed names, as many whole ones as fit. */
+	uint8_t alpn[TLS_HELLO_ALPN_MAX];
 	size_t alpn_len;
 	bool has_alpn;
 	bool tls12, tls13;		/* offered versions we speak */
@@ -57,7 +60,7 @@ bool tls_hello_offers(const struct tls_hello *hello, const char *protocol);
 /* A host name we are ready to handle: letters, digits, '-', '_', '.', labels 1-63, no final dot. */
 bool tls_host_valid(struct bytes host);
 
-/* ---- upstream context: trust, suites, sessions ----------------------------------------------------------- */
+/* ---- upstream context: trust, suites, sessions ----------------------------------------------- */
 
 struct tls_client;
 
@@ -69,7 +72,7 @@ struct tls_client *tls_client_new(struct bytes pem_trust, enum err *e);
 void tls_client_free(struct tls_client *c);	/* NULL is fine */
 size_t tls_client_roots(const struct tls_client *c);
 
-/* ---- agent context: worker's leaf key, tickets ---------------------------------------------------------- */
+/* ---- agent context: worker's leaf key, tickets ----------------------------------------------- */
 
 /*
  * What tickets are sealed with. The master makes one and gives a copy to each worker; every
@@ -88,8 +91,9 @@ enum err tls_ticket_secret_advance(struct tls_ticket_secret *t, uint64_t unix_no
 struct tls_server;
 
 /*
- * `ca_chain_pem`: the interception CA's certificate, then further intermediates; all but self-signed
- * ones are sent behind each leaf. Makes a fresh P-256 key for the leaves of this process.
+ * `ca_chain_pem`: the interception CA's certificate, then further intermediates; all but
+ * self-signed ones are sent behind each leaf. Makes a fresh P-256 key for the leaves of this
+ * process.
  */
 struct tls_server *tls_server_new(struct bytes ca_chain_pem, const struct tls_ticket_secret *t,
 				  enum err *e);
@@ -97,7 +101,7 @@ void tls_server_free(struct tls_server *s);
 /* SubjectPublicKeyInfo, DER, TLS_PUBKEY_LEN bytes: what goes to the minter. */
 struct bytes tls_server_pubkey(const struct tls_server *s);
 
-/* ---- leaf: one host's certificate, ready for handshakes ------------------------------------------------- */
+/* ---- leaf: one host's certificate, ready for handshakes -------------------------------------- */
 
 struct tls_leaf;	/* counted references */
 
@@ -115,7 +119,10 @@ uint64_t tls_leaf_not_after(const struct tls_leaf *leaf);	/* Unix seconds */
  */
 struct tls_leaf_cache;
 struct tls_leaf_waiter {
-	/* Called once, outside get(): ERR_OK with a borrowed leaf (ref it to keep it), or the error. */
+	/*
+	 * Called once, outside get(): ERR_OK with a borrowed leaf (ref it to keep it), or the
+	 * error.
+	 */
 	void (*done)(struct tls_leaf_waiter *w, enum err e, struct tls_leaf *leaf);
 	struct list link;	/* the cache's; linked while waiting */
 };
@@ -129,7 +136,8 @@ void tls_leaf_cache_free(struct tls_leaf_cache *c);
  * report with put() or fail(); it may be set with ERR_OK too (two thirds of its life are over).
  */
 enum err tls_leaf_cache_get(struct tls_leaf_cache *c, const char *host, uint64_t unix_now,
-			    struct tls_leaf_waiter *w, bool *mint, struct tls_leaf **leaf) WARN_UNUSED;
+			    struct tls_leaf_waiter *w, bool *mint,
+			    struct tls_leaf **leaf) WARN_UNUSED;
 /* The minter's answer; wakes all who wait for `host`. An unusable certificate fails them. */
 void tls_leaf_cache_put(struct tls_leaf_cache *c, const char *host, struct bytes cert_der);
 void tls_leaf_cache_fail(struct tls_leaf_cache *c, const char *host, enum err e);
@@ -137,7 +145,7 @@ void tls_leaf_cache_fail(struct tls_leaf_cache *c, const char *host, enum err e)
 void tls_leaf_waiter_cancel(struct tls_leaf_waiter *w);
 size_t tls_leaf_cache_count(const struct tls_leaf_cache *c);
 
-/* ---- engine: one TLS connection end ---------------------------------------------------------------------- */
+/* ---- engine: one TLS connection end ---------------------------------------------------------- */
 
 /*
  *	read bytes -> feed() -> handshake() until ERR_OK -> read() until ERR_AGAIN -> settle()
@@ -174,8 +182,8 @@ void tls_engine_feed_eof(struct tls_engine *e);
 size_t tls_engine_pending(const struct tls_engine *e);
 
 /*
- * ERR_OK when done (and on every call after that), ERR_AGAIN, or why it failed; final. After a failure
- * `out` holds the alert that tells the peer: worth sending before closing.
+ * ERR_OK when done (and on every call after that), ERR_AGAIN, or why it failed; final. After a
+ * failure `out` holds the alert that tells the peer: worth sending before closing.
  */
 enum err tls_engine_handshake(struct tls_engine *e) WARN_UNUSED;
 /*
@@ -188,7 +196,9 @@ bool tls_engine_closed_clean(const struct tls_engine *e);
 size_t tls_engine_write_room(const struct tls_engine *e);
 /* All or nothing: ERR_AGAIN when more than write_room(). Small pieces are worth gathering. */
 enum err tls_engine_write(struct tls_engine *e, struct bytes plain) WARN_UNUSED;
-/* Puts close_notify into `out`, once; reading goes on. Without room in `out`: flush and call again. */
+/*
+ * Puts close_notify into `out`, once; reading goes on. Without room in `out`: flush and call again.
+ */
 void tls_engine_close(struct tls_engine *e);
 
 bool tls_engine_is_done(const struct tls_engine *e);		/* handshake complete */
@@ -199,11 +209,13 @@ const char *tls_engine_cipher(const struct tls_engine *e);
 /* The library's words for the last failure, for logs; "" when none; static. */
 const char *tls_engine_detail(const struct tls_engine *e);
 
-/* ---- minter ------------------------------------------------------------------------------------------------ */
+/* ---- minter ---------------------------------------------------------------------------------- */
 
 struct tls_minter;
 
-/* Why tls_minter_new() refused, for a person: "the key does not belong to the certificate"; static. */
+/*
+ * Why tls_minter_new() refused, for a person: "the key does not belong to the certificate"; static.
+ */
 struct tls_minter *tls_minter_new(struct bytes ca_cert_pem, struct bytes ca_key_pem,
 				  const char **why);
 void tls_minter_free(struct tls_minter *m);	/* key wiped */
@@ -232,7 +244,8 @@ struct tls_mint_response {
 
 enum err tls_mint_request_encode(const struct tls_mint_request *r, struct buf *out) WARN_UNUSED;
 /* ERR_AGAIN: incomplete; *used: how much the message took. ERR_BAD_VALUE: hang up. */
-enum err tls_mint_request_decode(struct bytes in, struct tls_mint_request *r, size_t *used) WARN_UNUSED;
+enum err tls_mint_request_decode(struct bytes in, struct tls_mint_request *r,
+				 size_t *used) WARN_UNUSED;
 enum err tls_mint_response_encode(const struct tls_mint_response *r, struct buf *out) WARN_UNUSED;
 enum err tls_mint_response_decode(struct bytes in, struct tls_mint_response *r,
 				  size_t *used) WARN_UNUSED;

@@ -1,14 +1,14 @@
 /*
  * tls_internal.h - shared inside the tls room
  *
- * Only global.c, client.c, server.c, leaf.c, engine.c and minter.c know wolfSSL; peek.c, der.c, pem.c,
- * x509.c, host.c, lru.c, leaf_cache.c and mint_codec.c do not.
+ * Only global.c, client.c, server.c, leaf.c, engine.c and minter.c know wolfSSL; peek.c, der.c,
+ * pem.c, x509.c, host.c, lru.c, leaf_cache.c and mint_codec.c do not.
  */
 #pragma once
 
 #include "gateway/tls/tls.h"
 
-/* ---- host.c: names ---------------------------------------------------------------------------------------- */
+/* ---- host.c: names --------------------------------------------------------------------------- */
 
 enum host_kind { HOST_INVALID, HOST_NAME, HOST_IP };
 
@@ -17,7 +17,7 @@ enum host_kind host_kind_of(struct bytes host, struct addr *ip);
 /* RFC 9525 6.3: does the DNS-ID `pattern` (perhaps "*.example.com") stand for `host`? */
 bool host_matches(struct bytes pattern, struct bytes host);
 
-/* ---- der.c: strict DER, forwards for reading, backwards for writing ------------------------------------------- */
+/* ---- der.c: strict DER, forwards for reading, backwards for writing -------------------------- */
 
 enum {
 	DER_BOOLEAN = 0x01, DER_INTEGER = 0x02, DER_BIT_STRING = 0x03, DER_OCTET_STRING = 0x04,
@@ -54,7 +54,7 @@ static inline struct bytes der_written(const struct der_writer *w)
 	return bytes_of(w->base + w->at, w->cap - w->at);
 }
 
-/* ---- pem.c -------------------------------------------------------------------------------------------------- */
+/* ---- pem.c ----------------------------------------------------------------------------------- */
 
 struct pem_block {
 	struct bytes label;	/* "CERTIFICATE"; borrowed */
@@ -66,7 +66,7 @@ bool pem_next(struct bytes *text, struct pem_block *block);
 /* ERR_BAD_VALUE when it is not base64 (headers, as of encrypted keys, included). */
 enum err pem_decode(const struct pem_block *block, struct buf *der) WARN_UNUSED;
 
-/* ---- x509.c: the little we read of a certificate ourselves ----------------------------------------------------- */
+/* ---- x509.c: the little we read of a certificate ourselves ----------------------------------- */
 
 struct x509_view {		/* all borrowed from the DER */
 	struct bytes tbs;
@@ -85,7 +85,7 @@ enum err x509_parse(struct bytes der, struct x509_view *v) WARN_UNUSED;
 /* RFC 9525: by subjectAltName only, never by CN. ERR_OK or ERR_UPSTREAM_CERT_NAME. */
 enum err x509_verify_host(const struct x509_view *v, const char *host) WARN_UNUSED;
 
-/* ---- lru.c: least recently used, found by text key -------------------------------------------------------------- */
+/* ---- lru.c: least recently used, found by text key ------------------------------------------- */
 
 struct lru_entry {
 	struct lru_entry *chain;		/* same bucket */
@@ -107,14 +107,14 @@ struct lru_entry *lru_find(struct lru *l, const char *key);	/* and makes it the 
 void lru_insert(struct lru *l, struct lru_entry *e);
 void lru_remove(struct lru *l, struct lru_entry *e);
 
-/* ---- global.c: wolfSSL's start and what all contexts share ------------------------------------------------------- */
+/* ---- global.c: wolfSSL's start and what all contexts share ----------------------------------- */
 
 enum err tls_random(uint8_t *dst, size_t n) WARN_UNUSED;
 uint64_t tls_unix_now(void);
 /* Suites for wolfSSL_CTX_set_cipher_list, best first for this machine and build. */
 const char *tls_suites(void);
 
-/* ---- what engine.c shares with its two makers (client.c, server.c) -------------------------------------------- */
+/* ---- what engine.c shares with its two makers (client.c, server.c) --------------------------- */
 
 struct WOLFSSL;
 struct WOLFSSL_CTX;
@@ -146,13 +146,15 @@ struct tls_engine {
 	struct tls_client *client;	/* referenced; ENGINE_CLIENT */
 	uint16_t port;
 	enum err refused;		/* why the peer's certificate was refused by us */
-	bool checked;			/* its certificate was shown and passed, in this handshake */
+	/* Its certificate was shown and passed, in this handshake. */
+	bool checked;
 	uint64_t verified_until;	/* Unix seconds; 0: the peer is not verified */
 
 	struct tls_server *server;	/* referenced; ENGINE_SERVER */
 	struct tls_leaf *leaf;		/* referenced; ENGINE_SERVER */
 	uint8_t ticket_generation;	/* of the ticket it resumed from; 0: none */
-	char host[];			/* whom the client verifies; for whom the server sealed tickets */
+	/* Whom the client verifies; for whom the server sealed tickets. */
+	char host[];
 };
 
 /* An engine around a new connection of `ctx`; the maker fills in its references. */

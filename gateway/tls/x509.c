@@ -1,8 +1,8 @@
 /*
  * x509.c - the little we read of a certificate ourselves (RFC 5280)
  *
- * Signatures, chains, validity and purposes are wolfSSL's work. Here: names, since its host check falls
- * back to the common name; key identifiers and raw names for minting; times for caches.
+ * Signatures, chains, validity and purposes are wolfSSL's work. Here: names, since its host check
+ * falls back to the common name; key identifiers and raw names for minting; times for caches.
  */
 #include "gateway/tls/tls_internal.h"
 
