@@ -12,7 +12,14 @@
 #include "gateway/process/process.h"
 #include "gateway/tls/tls.h"
 
-enum argument { OPTION_CONFIG = 1000, OPTION_CHECK, OPTION_ROLE, OPTION_SLOT, OPTION_VERSION, OPTION_HELP };
+enum argument {
+	OPTION_CONFIG = 1000,
+	OPTION_CHECK,
+	OPTION_ROLE,
+	OPTION_SLOT,
+	OPTION_VERSION,
+	OPTION_HELP,
+};
 
 struct arguments {
 	const char *config, *role;
@@ -43,8 +50,8 @@ static void print_help(FILE *out)
 
 static void print_version(void)
 {
-	printf("slapenir-gateway %s\n%s\nlibuv %s, c-ares %s\n", SLAPENIR_VERSION, tls_library_text(),
-	       uv_version_string(), ares_version(NULL));
+	printf("slapenir-gateway %s\n%s\nlibuv %s, c-ares %s\n", SLAPENIR_VERSION,
+	       tls_library_text(), uv_version_string(), ares_version(NULL));
 }
 
 static bool parse_slot(const char *text, unsigned *slot)
@@ -102,7 +109,8 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	if (text && text[0] && !log_level_parse(text, &level)) {
-		fputs("slapenir-gateway: SLAPENIR_LOG must be error, warn, info, debug or off\n", stderr);
+		fputs("slapenir-gateway: SLAPENIR_LOG must be error, warn, info, debug or off\n",
+		      stderr);
 		return 2;
 	}
 	log_init(a.role ? a.role : "master", level);

@@ -1,9 +1,9 @@
 /*
  * admin.c - the admin endpoint: health, metrics, status
  *
- * A unix socket (mode 0660) and a TCP listener, in the master. The observe room reads the request and writes
- * the answer; here are only the sockets. Few connections, short lives, small buffers: whoever may reach it
- * can fill it, and the gateway does not care.
+ * A unix socket (mode 0660) and a TCP listener, in the master. The observe room reads the request
+ * and writes the answer; here are only the sockets. Few connections, short lives, small buffers:
+ * whoever may reach it can fill it, and the gateway does not care.
  */
 #include "gateway/process/process_internal.h"
 
@@ -55,7 +55,8 @@ static int unix_listen(const char *path)
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	if (slash && slash != path && bytes_to_str(bytes_of(path, (size_t)(slash - path)), dir, sizeof(dir)))
+	if (slash && slash != path &&
+	    bytes_to_str(bytes_of(path, (size_t)(slash - path)), dir, sizeof(dir)))
 		(void)mkdir(dir, 0755);
 	/* Only a socket may be in the way: what a killed master left behind. */
 	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
@@ -100,7 +101,8 @@ void admin_configure(struct admin *a, const char *unix_path, const struct addr *
 			LOG_EVENT(LOG_LEVEL_WARN, "admin.listen_failed", KV("at", unix_path),
 				  KV("why", strerror(errno)));
 		else if (unix_path)
-			(void)bytes_to_str(bytes_str(unix_path), a->unix_path, sizeof(a->unix_path));
+			(void)bytes_to_str(bytes_str(unix_path), a->unix_path,
+					   sizeof(a->unix_path));
 	}
 	if (a->tcp_fd >= 0 && addr_ip_eq(&a->tcp_addr, tcp) && a->tcp_addr.port == tcp->port)
 		return;

@@ -1,10 +1,10 @@
 /*
  * audit.c - the audit file, the master's alone
  *
- * Lines come whole from workers and are appended as they are; nothing is parsed. A full disk or a removed
- * directory never stops the gateway: what could not be written is counted (audit_lost_total), said once in
- * the log, and tried again with the next line. A line cut by a full disk is ended with a newline before the
- * next one, so that one loss stays one loss.
+ * Lines come whole from workers and are appended as they are; nothing is parsed. A full disk or a
+ * removed directory never stops the gateway: what could not be written is counted
+ * (audit_lost_total), said once in the log, and tried again with the next line. A line cut by a
+ * full disk is ended with a newline before the next one, so that one loss stays one loss.
  */
 #include "gateway/process/process_internal.h"
 
@@ -20,7 +20,8 @@ static void make_parent(const char *path)
 	char dir[4096];
 	const char *slash = strrchr(path, '/');
 
-	if (!slash || slash == path || !bytes_to_str(bytes_of(path, (size_t)(slash - path)), dir, sizeof(dir)))
+	if (!slash || slash == path ||
+	    !bytes_to_str(bytes_of(path, (size_t)(slash - path)), dir, sizeof(dir)))
 		return;
 	(void)mkdir(dir, 0750);
 }
@@ -125,7 +126,8 @@ void audit_write(struct audit *a, struct bytes lines)
 	if (done > 0 && lines.p)
 		a->torn = lines.p[done - 1] != '\n';
 	if (a->slot)
-		observe_add(a->slot, OBSERVE_audit_lines_total, count_lines(bytes_first(lines, done)));
+		observe_add(a->slot, OBSERVE_audit_lines_total,
+			    count_lines(bytes_first(lines, done)));
 	if (done < lines.n) {
 		audit_lose(a, bytes_from(lines, done));
 	} else if (a->failing) {

@@ -1,8 +1,8 @@
 /*
  * channel.c - messages between master and children
  *
- * SEQPACKET keeps messages whole: a child that dies in the middle of a sentence leaves no half line in
- * the audit file. The first byte is the type. Descriptors travel in the same message.
+ * SEQPACKET keeps messages whole: a child that dies in the middle of a sentence leaves no half line
+ * in the audit file. The first byte is the type. Descriptors travel in the same message.
  */
 #include "gateway/process/process_internal.h"
 
@@ -12,7 +12,10 @@
 
 enum err channel_pair(int fds[2])
 {
-	/* A message must fit the send buffer; the kernel doubles the number for its own book-keeping. */
+	/*
+	 * A message must fit the send buffer; the kernel doubles the number for its own
+	 * book-keeping.
+	 */
 	const int room = 2 * (int)CHANNEL_MESSAGE_MAX;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0)

@@ -1,8 +1,9 @@
 /*
  * check.c - slapenir-gateway --check: would it start, and what is worth knowing?
  *
- * Loads exactly what the master would, then also what only children look at: the trust bundle and the CA
- * with its key. Unlike at start, a secret without a value is an error: whoever asks wants to know.
+ * Loads exactly what the master would, then also what only children look at: the trust bundle and
+ * the CA with its key. Unlike at start, a secret without a value is an error: whoever asks wants to
+ * know.
  */
 #include "gateway/process/process_internal.h"
 
@@ -84,7 +85,8 @@ int process_check_run(const char *config_path)
 	}
 	secret_vault_wipe(&vault);
 	if (geteuid() != 0 && !sandbox_has_net_admin())
-		findings_add(&f, false, "", "not root: the gateway itself needs CAP_NET_ADMIN to start");
+		findings_add(&f, false, "",
+			     "not root: the gateway itself needs CAP_NET_ADMIN to start");
 	fprintf(stdout, "%u errors, %u warnings\n", f.errors, f.warnings);
 	tls_global_cleanup();
 	return f.errors ? 2 : 0;

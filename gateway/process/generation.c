@@ -1,10 +1,11 @@
 /*
  * generation.c - starting, replacing and ending children
  *
- * Start: minter and workers are spawned; each says READY when set up and sandboxed; only then are listeners
- * opened and handed out, so a configuration that fails has never taken a connection. A child that dies while
- * its generation serves is started again at once, with growing pauses when it keeps dying young. Drain: the
- * master's copies of the listeners are closed, workers are told, and what is left at the deadline is killed.
+ * Start: minter and workers are spawned; each says READY when set up and sandboxed; only then are
+ * listeners opened and handed out, so a configuration that fails has never taken a connection. A
+ * child that dies while its generation serves is started again at once, with growing pauses when it
+ * keeps dying young. Drain: the master's copies of the listeners are closed, workers are told, and
+ * what is left at the deadline is killed.
  */
 #include "gateway/process/master_internal.h"
 
@@ -19,7 +20,7 @@
 #define YOUNG_US 2000000u		/* a child that dies before this has not come up properly */
 #define END_GRACE_US 100000u		/* between closing its channel and its end */
 #define PING_US 2000000u
-#define PING_UNANSWERED 5u		/* counted, not timed: a machine that slept has asked only once */
+#define PING_UNANSWERED 5u /* counted, not timed: a machine that slept has asked only once */
 #define PAUSE_FIRST_US 50000u
 #define PAUSE_LAST_US 5000000u
 
@@ -145,7 +146,8 @@ void generation_drain(struct master *m, struct generation *g)
 		return;
 	}
 	g->state = GENERATION_DRAINING;
-	g->deadline_us = time_mono_us() + g->material.cfg->gateway.limits.drain_ms * 1000 + DRAIN_GRACE_US;
+	g->deadline_us = time_mono_us() + g->material.cfg->gateway.limits.drain_ms * 1000 +
+			 DRAIN_GRACE_US;
 	for (size_t i = 0; i < g->n_workers; i++) {
 		struct child *c = &g->workers[i];
 
@@ -156,7 +158,7 @@ void generation_drain(struct master *m, struct generation *g)
 	}
 }
 
-/* ---- handing out sockets ---------------------------------------------------------------------------------------- */
+/* ---- handing out sockets --------------------------------------------------------------------- */
 
 /* A new pair between the minter and one worker; both must be ready. */
 static void connect_minter(struct generation *g, struct child *worker)
@@ -233,11 +235,12 @@ void generation_ready(struct master *m, struct generation *g, struct child *c)
 	}
 	if (g->state == GENERATION_STARTING && all_ready(g))
 		generation_promote(m, g);
-	else if (g->state == GENERATION_SERVING && c != &g->minter && hand_listeners(g, c) != ERR_OK)
+	else if (g->state == GENERATION_SERVING && c != &g->minter &&
+		 hand_listeners(g, c) != ERR_OK)
 		child_kill(c);
 }
 
-/* ---- ends ---------------------------------------------------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------------------ */
 
 static void schedule_respawn(struct child *c)
 {
@@ -247,10 +250,15 @@ static void schedule_respawn(struct child *c)
 		c->quick_deaths = 0;
 	else
 		c->quick_deaths++;
-	/* The first death is made good at once; a child that keeps dying young waits longer each time. */
+	/*
+	 * The first death is made good at once; a child that keeps dying young waits longer each
+	 * time.
+	 */
 	for (unsigned i = 2; i < c->quick_deaths && pause < PAUSE_LAST_US; i++)
 		pause *= 2;
-	c->respawn_us = c->quick_deaths <= 1 ? now : now + (pause < PAUSE_LAST_US ? pause : PAUSE_LAST_US);
+	c->respawn_us = c->quick_deaths <= 1
+				? now
+				: now + (pause < PAUSE_LAST_US ? pause : PAUSE_LAST_US);
 	c->restarts++;
 }
 
@@ -265,12 +273,13 @@ void generation_child_ended(struct master *m, struct generation *g, struct child
 	if (c->channel >= 0)
 		master_read_channel(m, g, c, ~0u);
 	if (!expected) {
-		LOG_EVENT(LOG_LEVEL_ERROR, c->role == PROCESS_WORKER ? "worker.died" : "minter.died",
+		LOG_EVENT(LOG_LEVEL_ERROR,
+			  c->role == PROCESS_WORKER ? "worker.died" : "minter.died",
 			  KV("pid", (int)pid), KV("signal", sig),
 			  KV("status", WIFEXITED(wstatus) ? WEXITSTATUS(wstatus) : -1),
 			  KV("why", sig == SIGSYS ? "a system call the sandbox forbids" : ""));
-		audit_event(&m->audit, c->role == PROCESS_WORKER ? "worker.died" : "minter.died", NULL,
-			    sig ? strsignal(sig) : "exited");
+		audit_event(&m->audit, c->role == PROCESS_WORKER ? "worker.died" : "minter.died",
+			    NULL, sig ? strsignal(sig) : "exited");
 	}
 	if (c->channel >= 0)
 		close(c->channel);
@@ -337,7 +346,9 @@ static void kill_due(struct child *c, uint64_t now)
 		kill(c->pid, SIGKILL);
 }
 
-/* A child whose loop has stopped turning is as good as dead: its flows hang, and it takes new ones. */
+/*
+ * A child whose loop has stopped turning is as good as dead: its flows hang, and it takes new ones.
+ */
 static void ping_due(struct child *c, uint64_t now)
 {
 	const struct channel_message ping = { .type = CHANNEL_PING };
@@ -363,7 +374,8 @@ static void child_sweep(struct master *m, struct generation *g, struct child *c,
 	if (c->respawn_us == 0 || c->respawn_us > now)
 		return;
 	if (child_spawn(m, g, c) != ERR_OK) {
-		LOG_EVENT(LOG_LEVEL_ERROR, "process.spawn_failed", KV("role", process_role_name(c->role)));
+		LOG_EVENT(LOG_LEVEL_ERROR, "process.spawn_failed",
+			  KV("role", process_role_name(c->role)));
 		c->respawn_us = now + PAUSE_FIRST_US;
 	}
 }

@@ -1,8 +1,8 @@
 /*
  * job.c - what a child is told, as one sealed piece of memory
  *
- * The master writes it once per generation and seals it, so that no child can change what the next one
- * reads. A child maps it, takes what it needs and unmaps it. Nothing in it is secret.
+ * The master writes it once per generation and seals it, so that no child can change what the next
+ * one reads. A child maps it, takes what it needs and unmaps it. Nothing in it is secret.
  */
 #include "gateway/process/process_internal.h"
 

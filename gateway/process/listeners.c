@@ -1,13 +1,13 @@
 /*
  * listeners.c - one worker's sockets: TPROXY listeners and DNS, for both families
  *
- * The master keeps a copy of each, so connections that wait in a queue outlive a worker that crashed: its
- * replacement takes them. When the master dies no copy is left and the kernel drops what arrives (decision 10).
- * A machine without IPv6 is served without.
+ * The master keeps a copy of each, so connections that wait in a queue outlive a worker that
+ * crashed: its replacement takes them. When the master dies no copy is left and the kernel drops
+ * what arrives (decision 10). A machine without IPv6 is served without.
  *
- * A reload closes listeners whose queues may hold connections. With net.ipv4.tcp_migrate_req (Linux 5.14) the
- * kernel moves those to another listener of the same port, so that none is lost; it is switched on here, for
- * this network namespace, where that is possible.
+ * A reload closes listeners whose queues may hold connections. With net.ipv4.tcp_migrate_req (Linux
+ * 5.14) the kernel moves those to another listener of the same port, so that none is lost; it is
+ * switched on here, for this network namespace, where that is possible.
  */
 #include "gateway/process/master_internal.h"
 

@@ -1,14 +1,16 @@
 /*
  * master.c - the process that holds everything together and touches nothing an agent sent
  *
- * One poll loop over: signals, the children's channels, the admin endpoint. It starts, watches and replaces
- * children, appends their audit lines, reloads and ends.
+ * One poll loop over: signals, the children's channels, the admin endpoint. It starts, watches and
+ * replaces children, appends their audit lines, reloads and ends.
  *
  *	SIGTERM, SIGINT	drain and exit 0; the second one: at once
- *	SIGHUP		reload; a wrong configuration is reported and the old one stays. Opens the audit file anew
+ *	SIGHUP		reload; a wrong configuration is reported and the old one stays.
+ *			Opens the audit file anew
  *	SIGUSR1		opens the audit file anew (rotation)
  *
- * If it dies, the kernel kills every child (PR_SET_PDEATHSIG) and the listeners vanish: fail closed.
+ * If it dies, the kernel kills every child (PR_SET_PDEATHSIG) and the listeners vanish: fail
+ * closed.
  */
 #include "gateway/process/master_internal.h"
 
@@ -23,7 +25,7 @@
 
 #define MESSAGES_PER_TURN 16u
 
-/* ---- children's words -------------------------------------------------------------------------------------------- */
+/* ---- children's words ------------------------------------------------------------------------ */
 
 /* False: the child says what it may not. */
 static bool master_message(struct master *m, struct generation *g, struct child *c,
@@ -85,7 +87,8 @@ void master_generation_failed(struct master *m, struct generation *g, const char
 	const bool reload = generation_serving(m) != NULL;
 
 	(void)g;
-	LOG_EVENT(LOG_LEVEL_ERROR, reload ? "config.reload_failed" : "gateway.start_failed", KV("why", why));
+	LOG_EVENT(LOG_LEVEL_ERROR, reload ? "config.reload_failed" : "gateway.start_failed",
+		  KV("why", why));
 	audit_event(&m->audit, reload ? "config.reload_failed" : "gateway.start_failed", NULL,
 		    err_name(ERR_CONFIG));
 	if (!reload) {
@@ -94,7 +97,7 @@ void master_generation_failed(struct master *m, struct generation *g, const char
 	}
 }
 
-/* ---- signals ------------------------------------------------------------------------------------------------------- */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static void master_stop(struct master *m)
 {
@@ -192,10 +195,10 @@ static enum err master_open_signals(struct master *m)
 	return m->signal_fd >= 0 ? ERR_OK : ERR_IO;
 }
 
-/* ---- admin ------------------------------------------------------------------------------------------------------------ */
+/* ---- admin ----------------------------------------------------------------------------------- */
 
-static void snapshot_child(struct master *m, size_t *n, const struct generation *g, const struct child *c,
-			   uint64_t now)
+static void snapshot_child(struct master *m, size_t *n, const struct generation *g,
+			   const struct child *c, uint64_t now)
 {
 	if (*n >= PAGE_SLOTS || (c->pid == 0 && c->respawn_us == 0))
 		return;
@@ -234,7 +237,7 @@ static void master_snapshot(void *owner, struct observe_admin *out)
 		out->healthy = out->healthy && serving->workers[i].ready;
 }
 
-/* ---- loop -------------------------------------------------------------------------------------------------------------- */
+/* ---- loop ------------------------------------------------------------------------------------ */
 
 struct poll_set {
 	struct pollfd fds[1 + ADMIN_POLLFDS + PAGE_SLOTS + GENERATIONS_MAX * 2];
@@ -307,7 +310,7 @@ static void master_loop(struct master *m)
 	}
 }
 
-/* ---- start ------------------------------------------------------------------------------------------------------------- */
+/* ---- start ----------------------------------------------------------------------------------- */
 
 static enum err master_open(struct master *m, const struct config *cfg)
 {

@@ -3,14 +3,16 @@
  *
  * A generation is one loaded configuration with its secrets, one minter and N workers. It moves
  *	STARTING -> SERVING -> DRAINING -> freed
- * and from STARTING straight to freed when any of its children does not come up. At most one serves.
+ * and from STARTING straight to freed when any of its children does not come up. At most one
+ * serves.
  */
 #pragma once
 
 #include "gateway/process/process_internal.h"
 
 #define PAGE_SLOTS 256u		/* slot 0 is the master's */
-#define GENERATIONS_MAX 4	/* one starting, one serving, the others drain; the oldest is cut short */
+/* One is starting, one serving, the others drain; the oldest is cut short. */
+#define GENERATIONS_MAX 4
 
 struct child {
 	enum process_role role;
@@ -21,7 +23,8 @@ struct child {
 	unsigned restarts, quick_deaths;
 	uint64_t started_us;
 	uint64_t respawn_us;		/* when to start it again; 0: not scheduled */
-	uint64_t kill_us;		/* it closed its channel: when to stop waiting for its end; 0: it did not */
+	/* It closed its channel: when to stop waiting for its end; 0: it did not. */
+	uint64_t kill_us;
 	uint64_t ping_us;		/* when to ask again whether it still turns its loop */
 	unsigned unanswered;		/* questions since it last said anything */
 	int listeners[CHANNEL_FDS_MAX];	/* the master's copies, for the next worker in this place */
@@ -60,7 +63,7 @@ struct master {
 	struct observe_process processes[PAGE_SLOTS];
 };
 
-/* ---- listeners.c --------------------------------------------------------------------------------------------- */
+/* ---- listeners.c ----------------------------------------------------------------------------- */
 
 /* Once, before any is opened. */
 void listeners_prepare(void);
@@ -68,7 +71,7 @@ void listeners_none(int fds[CHANNEL_FDS_MAX]);
 enum err listeners_open(const struct config *cfg, int fds[CHANNEL_FDS_MAX]) WARN_UNUSED;
 void listeners_close(int fds[CHANNEL_FDS_MAX]);
 
-/* ---- generation.c: starting, replacing and ending children ------------------------------------------------------ */
+/* ---- generation.c: starting, replacing and ending children ----------------------------------- */
 
 /* Takes over *material and starts its children. NULL: could not (material released). */
 struct generation *generation_start(struct master *m, struct material *material);
@@ -87,11 +90,14 @@ void generations_sweep(struct master *m);
 uint64_t generations_due(const struct master *m);
 struct generation *generation_serving(const struct master *m);
 
-/* ---- master.c --------------------------------------------------------------------------------------------------- */
+/* ---- master.c -------------------------------------------------------------------------------- */
 
 /* Reads what waits on a child's channel. */
 void master_read_channel(struct master *m, struct generation *g, struct child *c, unsigned limit);
-/* The first generation, or a reloaded one, has become the serving one; `before` is the old one or NULL. */
+/*
+ * The first generation, or a reloaded one, has become the serving one; `before` is the old one or
+ * NULL.
+ */
 void master_generation_serves(struct master *m, struct generation *g, struct generation *before);
 /* A starting generation was given up. */
 void master_generation_failed(struct master *m, struct generation *g, const char *why);

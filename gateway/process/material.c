@@ -1,9 +1,9 @@
 /*
  * material.c - everything one generation of workers needs, loaded and checked before any is started
  *
- * configuration -> secrets -> policy -> trust, CA, resolver, own addresses -> job, area, buckets. Any error
- * means that nothing of it is used: at start the gateway ends with status 2, at reload the old generation
- * stays. The CA's private key is opened here and read by the minter only.
+ * configuration -> secrets -> policy -> trust, CA, resolver, own addresses -> job, area, buckets.
+ * Any error means that nothing of it is used: at start the gateway ends with status 2, at reload
+ * the old generation stays. The CA's private key is opened here and read by the minter only.
  */
 #include "gateway/process/process_internal.h"
 
@@ -56,7 +56,8 @@ static enum err gather_trust(struct gather *g)
 	char why[SECRET_WHY_MAX];
 
 	if (g->cfg->tls.upstream_trust) {
-		enum err e = settings_read_file(g->cfg->tls.upstream_trust, PEM_MAX, &g->trust, why);
+		enum err e = settings_read_file(g->cfg->tls.upstream_trust, PEM_MAX, &g->trust,
+						why);
 
 		if (e != ERR_OK)
 			findings_add(g->f, true, "tls.upstream_trust", why);
@@ -109,7 +110,8 @@ static enum err check_identity(const struct gather *g)
 {
 	if (g->cfg->identity.present && g->cfg->identity.mtls == CONFIG_MTLS_REQUIRED) {
 		findings_add(g->f, true, "identity.mtls",
-			     "required needs slapenir-link, which is not part of this version; set off");
+			     "required needs slapenir-link, which is not part of this version; "
+			     "set off");
 		return ERR_CONFIG;
 	}
 	if (!g->cfg->identity.present)
@@ -206,7 +208,8 @@ static struct config *load_config(const char *path, struct findings *f)
 		return NULL;
 	cfg = config_load_file(path, problems);
 	for (size_t i = 0; !cfg && i < problems->n; i++)
-		findings_add(f, true, "", config_problem_text(problems->file, &problems->problems[i], text));
+		findings_add(f, true, "",
+			     config_problem_text(problems->file, &problems->problems[i], text));
 	if (!cfg && problems->total > problems->n)
 		findings_add(f, true, path, "more problems follow");
 	if (!cfg && f->errors == 0)

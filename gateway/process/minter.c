@@ -1,13 +1,13 @@
 /*
  * minter.c - the one process that holds the interception CA's key
  *
- * Set up: job, key file, CA checked, sandbox, ready. Then one poll loop: the master brings workers' sockets,
- * workers send requests of one message each and get one answer each.
+ * Set up: job, key file, CA checked, sandbox, ready. Then one poll loop: the master brings workers'
+ * sockets, workers send requests of one message each and get one answer each.
  *
- * Workers are not believed: a request is decoded strictly, names are checked, the lifetime is the minter's
- * own. Each worker gets one request per turn and a bounded number per second, so that one that has gone mad
- * neither starves the others nor turns the CPU into a mint; past the bound its requests wait. An answer that
- * the worker does not take away is dropped: it will ask again.
+ * Workers are not believed: a request is decoded strictly, names are checked, the lifetime is the
+ * minter's own. Each worker gets one request per turn and a bounded number per second, so that one
+ * that has gone mad neither starves the others nor turns the CPU into a mint; past the bound its
+ * requests wait. An answer that the worker does not take away is dropped: it will ask again.
  * After set-up no file and no socket can be opened here (seccomp).
  */
 #include "gateway/process/process_internal.h"
@@ -46,7 +46,10 @@ enum err minter_read_key(int fd, struct buf *out)
 
 		if (buf_reserve(out, 4096, &p) != ERR_OK)
 			return ERR_TOO_LONG;
-		/* The descriptor is shared with whoever holds the key open: no file position is used. */
+		/*
+		 * The descriptor is shared with whoever holds the key open: no file position is
+		 * used.
+		 */
 		n = pread(fd, p, 4096, at);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -83,7 +86,8 @@ static enum err minter_set_up(struct minter *m)
 	return sandbox_lock(PROCESS_MINTER);
 }
 
-static void minter_answer(struct minter *m, struct minter_worker *w, const struct tls_mint_request *req)
+static void minter_answer(struct minter *m, struct minter_worker *w,
+			  const struct tls_mint_request *req)
 {
 	struct tls_mint_response resp = { .id = req->id };
 	struct buf cert, out;
@@ -120,7 +124,8 @@ static bool minter_serve(struct minter *m, struct minter_worker *w)
 static void minter_admit(struct minter *m, struct channel_message *msg)
 {
 	if (msg->type == CHANNEL_PING)
-		(void)!channel_send(PROCESS_FD_CHANNEL, &(struct channel_message){ .type = CHANNEL_PING });
+		(void)!channel_send(PROCESS_FD_CHANNEL,
+				    &(struct channel_message){ .type = CHANNEL_PING });
 	if (msg->type == CHANNEL_WORKER && msg->n_fds == 1 && m->n < MINTER_WORKERS_MAX) {
 		m->workers[m->n++] = (struct minter_worker){ .fd = msg->fds[0] };
 		return;
@@ -166,7 +171,8 @@ static int minter_gather(struct minter *m)
 	for (size_t i = 0; i < m->n; i++) {
 		bool ok = minter_may(&m->workers[i], now);
 
-		m->polls[i + 1] = (struct pollfd){ .fd = m->workers[i].fd, .events = ok ? POLLIN : 0 };
+		m->polls[i + 1] = (struct pollfd){ .fd = m->workers[i].fd,
+						   .events = ok ? POLLIN : 0 };
 		if (!ok)
 			timeout = 1;
 	}
@@ -203,7 +209,8 @@ int process_minter_run(void)
 	struct channel_message ready = { .type = CHANNEL_READY };
 
 	sandbox_begin(PROCESS_MINTER);
-	if (!m || minter_set_up(m) != ERR_OK || channel_send(PROCESS_FD_CHANNEL, &ready) != ERR_OK) {
+	if (!m || minter_set_up(m) != ERR_OK ||
+	    channel_send(PROCESS_FD_CHANNEL, &ready) != ERR_OK) {
 		free(m);
 		return 1;
 	}

@@ -8,8 +8,8 @@
  *   fd 5	worker: the secret area; minter: the CA's key file, open for reading
  *   fd 6	worker: the page of counters
  *   fd 7	worker: the agents' rate-limit buckets
- * Everything else is closed. Sockets come later over the channel, once the child has said that it is
- * set up and sandboxed, so a configuration that cannot be served never takes a connection:
+ * Everything else is closed. Sockets come later over the channel, once the child has said that it
+ * is set up and sandboxed, so a configuration that cannot be served never takes a connection:
  *   child -> master	R		ready
  *   worker -> master	A lines...	whole audit lines, written as they are
  *   master -> worker	M +fd		a socket to the minter (again when the minter was replaced)
@@ -45,7 +45,7 @@ enum process_fd {
 enum process_role { PROCESS_MASTER, PROCESS_MINTER, PROCESS_WORKER };
 const char *process_role_name(enum process_role role);
 
-/* ---- channel.c: messages between master and children ----------------------------------------------------- */
+/* ---- channel.c: messages between master and children ----------------------------------------- */
 
 enum channel_type {
 	CHANNEL_READY = 'R',
@@ -72,10 +72,11 @@ enum err channel_pair(int fds[2]) WARN_UNUSED;
 /* Whole or not at all: ERR_AGAIN when full, ERR_CLOSED when the other end is gone, ERR_TOO_LONG. */
 enum err channel_send(int fd, const struct channel_message *m) WARN_UNUSED;
 /* ERR_AGAIN, ERR_CLOSED (the end), ERR_BAD_VALUE (cut or empty: treat as the end). */
-enum err channel_receive(int fd, uint8_t *buffer, size_t cap, struct channel_message *m) WARN_UNUSED;
+enum err channel_receive(int fd, uint8_t *buffer, size_t cap,
+			 struct channel_message *m) WARN_UNUSED;
 void channel_close_fds(struct channel_message *m);
 
-/* ---- job.c: what a child is told ------------------------------------------------------------------------- */
+/* ---- job.c: what a child is told ------------------------------------------------------------- */
 
 enum job_section {
 	JOB_CONFIG,		/* YAML text */
@@ -116,7 +117,7 @@ void *shared_make(const char *name, size_t size, int *fd);
 void *shared_open(int fd, size_t size);
 enum err shared_close(void *p, size_t size);
 
-/* ---- settings.c: the configuration in other rooms' words --------------------------------------------------- */
+/* ---- settings.c: the configuration in other rooms' words ------------------------------------- */
 
 /* Reads at most `max` bytes of a regular file into a fresh buf. `why` is set on failure. */
 enum err settings_read_file(const char *path, size_t max, struct buf *out,
@@ -131,7 +132,7 @@ enum err settings_dns_servers(const struct config *cfg, struct bytes resolv_conf
 /* The gateway's own addresses now, as struct addr. */
 enum err settings_own_addresses(struct buf *out) WARN_UNUSED;
 
-/* ---- tokens.c: secrets of configuration and TOKENS_JSON into one area --------------------------------------- */
+/* ---- tokens.c: secrets of configuration and TOKENS_JSON into one area ------------------------ */
 
 #define AREA_MAGIC 0x534c5041u
 
@@ -151,8 +152,8 @@ struct findings {
 void findings_add(struct findings *f, bool error, const char *subject, const char *text);
 
 /*
- * Reads every secret, builds store and rewrite sets, and puts them into a fresh area. A secret without
- * a value is a warning: requests that need it are refused. Errors went to `f`.
+ * Reads every secret, builds store and rewrite sets, and puts them into a fresh area. A secret
+ * without a value is a warning: requests that need it are refused. Errors went to `f`.
  */
 enum err tokens_area_make(const struct config *cfg, struct secret_vault *vault, struct findings *f,
 			  struct secret_area *area) WARN_UNUSED;
@@ -160,7 +161,7 @@ enum err tokens_area_make(const struct config *cfg, struct secret_vault *vault, 
 struct bytes area_part(const struct secret_area *area, const struct area_part *part);
 const struct area_head *area_head(const struct secret_area *area);
 
-/* ---- material.c: everything one generation needs, loaded and checked ----------------------------------------- */
+/* ---- material.c: everything one generation needs, loaded and checked ------------------------- */
 
 struct material {
 	struct config *cfg;
@@ -172,14 +173,15 @@ struct material {
 	unsigned n_workers;
 };
 
-#define MATERIAL_NONE ((struct material){ .area = { .fd = -1 }, .job_fd = -1, .key_fd = -1, .buckets_fd = -1 })
+#define MATERIAL_NONE                                                                              \
+	((struct material){ .area = { .fd = -1 }, .job_fd = -1, .key_fd = -1, .buckets_fd = -1 })
 
 /* Errors went to `f`; on failure *m holds nothing. */
 enum err material_load(struct material *m, const char *path, struct secret_vault *vault,
 		       uint32_t page_slots, struct findings *f) WARN_UNUSED;
 void material_release(struct material *m);
 
-/* ---- sandbox.c: giving up power, in steps --------------------------------------------------------------------- */
+/* ---- sandbox.c: giving up power, in steps ---------------------------------------------------- */
 
 /* Every role, first thing: name, no core, parent-death signal for children. */
 void sandbox_begin(enum process_role role);
@@ -192,13 +194,13 @@ enum err sandbox_lock(enum process_role role) WARN_UNUSED;
 /* Does the process hold what listeners need? */
 bool sandbox_has_net_admin(void);
 
-/* ---- minter.c ------------------------------------------------------------------------------------------------- */
+/* ---- minter.c -------------------------------------------------------------------------------- */
 
 #define MINTER_KEY_MAX 65536
 /* The key file's bytes, into a secret buf with that ceiling. */
 enum err minter_read_key(int fd, struct buf *out) WARN_UNUSED;
 
-/* ---- spawn.c --------------------------------------------------------------------------------------------------- */
+/* ---- spawn.c --------------------------------------------------------------------------------- */
 
 struct spawn_spec {
 	enum process_role role;
@@ -208,7 +210,7 @@ struct spawn_spec {
 /* -1 with errno. */
 pid_t spawn_child(const struct spawn_spec *spec);
 
-/* ---- audit.c: the audit file, the master's alone ---------------------------------------------------------------- */
+/* ---- audit.c: the audit file, the master's alone --------------------------------------------- */
 
 struct audit {
 	char *path;
@@ -225,7 +227,7 @@ void audit_write(struct audit *a, struct bytes lines);
 void audit_event(struct audit *a, const char *name, const char *decision, const char *reason);
 void audit_close(struct audit *a);
 
-/* ---- admin.c: the admin endpoint, in the master ------------------------------------------------------------------ */
+/* ---- admin.c: the admin endpoint, in the master ---------------------------------------------- */
 
 #define ADMIN_CONNS 16
 #define ADMIN_POLLFDS (2 + ADMIN_CONNS)

@@ -6,15 +6,16 @@
  *   drop	children: another user, no capability in any set, no way to gain one
  *   lock	children, after set-up: Landlock with no right at all, then the seccomp list
  *
- * The master stays root on purpose: it opens configuration and secrets that only root may read, again at
- * each reload, and makes transparent sockets for respawned workers. It never parses a byte of an agent or
- * an upstream. What it may not do any more is written in MASTER_CAPS.
+ * The master stays root on purpose: it opens configuration and secrets that only root may read,
+ * again at each reload, and makes transparent sockets for respawned workers. It never parses a byte
+ * of an agent or an upstream. What it may not do any more is written in MASTER_CAPS.
  *
- * Degrading: a kernel without Landlock, a container that may not change users, cost one log line each;
- * capabilities, no_new_privs and seccomp are not negotiable.
+ * Degrading: a kernel without Landlock, a container that may not change users, cost one log line
+ * each; capabilities, no_new_privs and seccomp are not negotiable.
  *
- * With sanitizers: no PR_SET_DUMPABLE 0 (LeakSanitizer traces its own process), no Landlock and a seccomp list
- * that only forbids (the runtime opens /proc files and starts a thread when it reports).
+ * With sanitizers: no PR_SET_DUMPABLE 0 (LeakSanitizer traces its own process), no Landlock and a
+ * seccomp list that only forbids (the runtime opens /proc files and starts a thread when it
+ * reports).
  */
 #include "gateway/process/process_internal.h"
 
@@ -39,9 +40,9 @@
  * IPC_LOCK		the secret area may be larger than RLIMIT_MEMLOCK
  * DAC_READ_SEARCH	secrets and configuration that belong to another user
  */
-#define MASTER_CAPS                                                                                         \
-	(CAP_BIT(CAP_NET_ADMIN) | CAP_BIT(CAP_NET_RAW) | CAP_BIT(CAP_NET_BIND_SERVICE) |                    \
-	 CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP) | CAP_BIT(CAP_KILL) |             \
+#define MASTER_CAPS										\
+	(CAP_BIT(CAP_NET_ADMIN) | CAP_BIT(CAP_NET_RAW) | CAP_BIT(CAP_NET_BIND_SERVICE) |	\
+	 CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP) | CAP_BIT(CAP_KILL) |	\
 	 CAP_BIT(CAP_IPC_LOCK) | CAP_BIT(CAP_DAC_READ_SEARCH))
 
 static enum err caps_get(uint64_t *effective, uint64_t *permitted)
@@ -122,7 +123,10 @@ void sandbox_begin(enum process_role role)
 		return;
 	}
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	/* A terminal or service manager signals the whole group; the master alone decides what it means. */
+	/*
+	 * A terminal or service manager signals the whole group; the master alone decides what it
+	 * means.
+	 */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
@@ -146,7 +150,8 @@ static enum err change_user(uid_t uid, gid_t gid)
 {
 	if (geteuid() != 0)
 		return ERR_OK;
-	if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0) {
+	if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 ||
+	    setresuid(uid, uid, uid) != 0) {
 		if (errno != EPERM && errno != EINVAL)
 			return ERR_IO;
 		LOG_EVENT(LOG_LEVEL_WARN, "sandbox.user_kept", KV("why", strerror(errno)),
@@ -177,7 +182,7 @@ enum err sandbox_drop(enum process_role role, uid_t uid, gid_t gid)
 	return sandbox_without_uring();
 }
 
-/* ---- Landlock --------------------------------------------------------------------------------------------- */
+/* ---- Landlock -------------------------------------------------------------------------------- */
 
 #ifndef LANDLOCK_ACCESS_FS_REFER
 #define LANDLOCK_ACCESS_FS_REFER (1ULL << 13)
@@ -189,7 +194,10 @@ enum err sandbox_drop(enum process_role role, uid_t uid, gid_t gid)
 #define LANDLOCK_ACCESS_FS_IOCTL_DEV (1ULL << 15)
 #endif
 
-/* The newest layout (ABI 6); older kernels take a shorter one, and the headers may be older than both. */
+/*
+ * The newest layout (ABI 6); older kernels take a shorter one, and the headers may be older than
+ * both.
+ */
 struct sandbox_ruleset {
 	uint64_t fs, net, scoped;
 };

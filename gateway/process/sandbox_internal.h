@@ -12,7 +12,7 @@
 #endif
 
 #define SANDBOX_FILES 65536	/* descriptors a process may have */
-#define SANDBOX_LOCKED (1u << 30)	/* bytes of secret memory it may map, without CAP_IPC_LOCK */
+#define SANDBOX_LOCKED (1u << 30) /* bytes of secret memory it may map, without CAP_IPC_LOCK */
 
 /* Early, before anything can make a ring. */
 enum err sandbox_without_uring(void) WARN_UNUSED;

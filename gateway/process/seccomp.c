@@ -1,12 +1,13 @@
 /*
  * seccomp.c - what a child may still ask of the kernel
  *
- * An allow list per role; anything else kills the process, which the master reports and replaces. Calls that
- * name a file answer EACCES instead, since libraries probe for files and cope with their absence; Landlock
- * refuses them as well. Arguments are checked where a call is much wider than its use: socket(), ioctl(),
- * fcntl(), mmap() and mprotect() (never executable).
+ * An allow list per role; anything else kills the process, which the master reports and replaces.
+ * Calls that name a file answer EACCES instead, since libraries probe for files and cope with their
+ * absence; Landlock refuses them as well. Arguments are checked where a call is much wider than its
+ * use: socket(), ioctl(), fcntl(), mmap() and mprotect() (never executable).
  *
- * Worker: an event loop over TCP and UDP sockets. Minter: poll and messages; no socket can be made at all.
+ * Worker: an event loop over TCP and UDP sockets. Minter: poll and messages; no socket can be made
+ * at all.
  */
 #include "gateway/process/sandbox_internal.h"
 
@@ -23,10 +24,10 @@ static const int common[] = {
 	SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(sendto),
 	SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap),
 	SCMP_SYS(madvise), SCMP_SYS(futex), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep),
-	SCMP_SYS(nanosleep), SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(getrandom), SCMP_SYS(exit),
-	SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction),
-	SCMP_SYS(restart_syscall), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(tgkill),
-	SCMP_SYS(sched_yield), SCMP_SYS(fstat), SCMP_SYS(lseek), SCMP_SYS(membarrier),
+	SCMP_SYS(nanosleep), SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(getrandom),
+	SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigaction), SCMP_SYS(restart_syscall), SCMP_SYS(getpid), SCMP_SYS(gettid),
+	SCMP_SYS(tgkill), SCMP_SYS(sched_yield), SCMP_SYS(fstat), SCMP_SYS(lseek), SCMP_SYS(membarrier),
 	SCMP_SYS(getppid), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid),
 	SCMP_SYS(mlock), SCMP_SYS(munlock), SCMP_SYS(shutdown), SCMP_SYS(getrusage),
 	SCMP_SYS(sched_getaffinity), SCMP_SYS(rseq), SCMP_SYS(set_robust_list),
@@ -37,18 +38,18 @@ static const int common[] = {
 static const int worker_only[] = {
 	SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait),
 	SCMP_SYS(epoll_pwait2), SCMP_SYS(eventfd2), SCMP_SYS(pipe2), SCMP_SYS(timerfd_create),
-	SCMP_SYS(timerfd_settime), SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(accept), SCMP_SYS(accept4),
-	SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt),
-	SCMP_SYS(recvmmsg), SCMP_SYS(sendmmsg), SCMP_SYS(dup), SCMP_SYS(uname),
+	SCMP_SYS(timerfd_settime), SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(accept),
+	SCMP_SYS(accept4), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt),
+	SCMP_SYS(setsockopt), SCMP_SYS(recvmmsg), SCMP_SYS(sendmmsg), SCMP_SYS(dup), SCMP_SYS(uname),
 	SCMP_SYS(fadvise64),
 };
 
 /* Named files, and what libraries ask out of curiosity: refused, survived. */
 static const int refused[] = {
 	SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(stat), SCMP_SYS(lstat),
-	SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(access), SCMP_SYS(faccessat), SCMP_SYS(faccessat2),
-	SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getcwd), SCMP_SYS(io_uring_setup),
-	SCMP_SYS(prctl), SCMP_SYS(prlimit64), SCMP_SYS(sysinfo),
+	SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(access), SCMP_SYS(faccessat),
+	SCMP_SYS(faccessat2), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getcwd),
+	SCMP_SYS(io_uring_setup), SCMP_SYS(prctl), SCMP_SYS(prlimit64), SCMP_SYS(sysinfo),
 };
 
 /* With sanitizers everything is allowed but these. */
@@ -60,7 +61,10 @@ static const int forbidden_sanitized[] = {
 static int add_all(scmp_filter_ctx ctx, uint32_t action, const int *calls, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		/* Calls this machine does not have get negative numbers; libseccomp skips those it knows. */
+		/*
+		 * Calls this machine does not have get negative numbers; libseccomp skips those it
+		 * knows.
+		 */
 		int r = seccomp_rule_add(ctx, action, calls[i], 0);
 
 		if (r != 0 && r != -EDOM && r != -EEXIST)
@@ -77,7 +81,12 @@ static struct scmp_arg_cmp arg_is(unsigned n, uint64_t value)
 /* The bits of `mask` are those of `value`. */
 static struct scmp_arg_cmp arg_bits(unsigned n, uint64_t mask, uint64_t value)
 {
-	return (struct scmp_arg_cmp){ .arg = n, .op = SCMP_CMP_MASKED_EQ, .datum_a = mask, .datum_b = value };
+	return (struct scmp_arg_cmp){
+		.arg = n,
+		.op = SCMP_CMP_MASKED_EQ,
+		.datum_a = mask,
+		.datum_b = value,
+	};
 }
 
 static int add_one(scmp_filter_ctx ctx, uint32_t action, int call, struct scmp_arg_cmp arg)
@@ -120,9 +129,11 @@ static int add_sockets(scmp_filter_ctx ctx)
 		}
 	/* A resolver asks for interfaces over netlink or unix sockets; it copes with none. */
 	if (r == 0)
-		r = add_one(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), arg_is(0, AF_UNIX));
+		r = add_one(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket),
+			    arg_is(0, AF_UNIX));
 	if (r == 0)
-		r = add_one(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), arg_is(0, AF_NETLINK));
+		r = add_one(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket),
+			    arg_is(0, AF_NETLINK));
 	return r;
 }
 
@@ -155,8 +166,9 @@ static int fill_strict(scmp_filter_ctx ctx, enum process_role role)
 }
 
 /*
- * A ring takes its orders past every other filter, and libuv makes one for its epoll calls as soon as a loop is made
- * (since 1.49, whatever UV_USE_IO_URING says). It copes with a kernel that has none.
+ * A ring takes its orders past every other filter, and libuv makes one for its epoll calls as soon
+ * as a loop is made (since 1.49, whatever UV_USE_IO_URING says). It copes with a kernel that has
+ * none.
  */
 enum err sandbox_without_uring(void)
 {

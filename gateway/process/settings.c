@@ -1,8 +1,8 @@
 /*
  * settings.c - the configuration in other rooms' words
  *
- * The config room knows no other room and the craft rooms know no configuration; here one is spelled as
- * the other. Strings are borrowed from the configuration during the call only.
+ * The config room knows no other room and the craft rooms know no configuration; here one is
+ * spelled as the other. Strings are borrowed from the configuration during the call only.
  */
 #include "gateway/process/process_internal.h"
 
@@ -97,7 +97,7 @@ bool settings_account(const struct config *cfg, uid_t *uid, gid_t *gid)
 	return p || !wanted;
 }
 
-/* ---- policy ------------------------------------------------------------------------------------------------- */
+/* ---- policy ---------------------------------------------------------------------------------- */
 
 static struct policy_strings strings_of(struct config_strings s)
 {
@@ -212,7 +212,7 @@ enum err settings_own_addresses(struct buf *out)
 	return e;
 }
 
-/* ---- resolvers ---------------------------------------------------------------------------------------------- */
+/* ---- resolvers ------------------------------------------------------------------------------- */
 
 static enum err add_server(struct buf *out, const struct addr *a)
 {
@@ -223,7 +223,10 @@ static enum err add_server(struct buf *out, const struct addr *a)
 	return buf_append_str(out, addr_text(a, text));
 }
 
-/* resolv.conf(5): "nameserver" and an address; the first three count. A scope (%eth0) is not understood. */
+/*
+ * resolv.conf(5): "nameserver" and an address; the first three count. A scope (%eth0) is not
+ * understood.
+ */
 static enum err servers_of_text(struct bytes text, struct buf *out)
 {
 	const struct bytes keyword = BYTES_LIT("nameserver");

@@ -1,9 +1,9 @@
 /*
  * spawn.c - starting a child: fork, the descriptors to their numbers, exec of ourselves
  *
- * exec gives each role an address-space layout of its own. /proc/self/exe is the program that runs now,
- * whatever has been put at its path since. A child gets a new environment with nothing of the master's
- * but the log level (and sanitizer options in builds that have them).
+ * exec gives each role an address-space layout of its own. /proc/self/exe is the program that runs
+ * now, whatever has been put at its path since. A child gets a new environment with nothing of the
+ * master's but the log level (and sanitizer options in builds that have them).
  */
 #include "gateway/process/process_internal.h"
 
@@ -33,7 +33,10 @@ static void child_environment(char *env[ENV_MAX])
 	env[n] = NULL;
 }
 
-/* In the child: descriptor i to its number, via numbers above the table so that none is overwritten. */
+/*
+ * In the child: descriptor i to its number, via numbers above the table so that none is
+ * overwritten.
+ */
 static bool place_fds(const int fds[PROCESS_FDS])
 {
 	int high[PROCESS_FDS];

@@ -2,11 +2,12 @@
  * tokens.c - secrets of configuration and TOKENS_JSON into one area
  *
  * read every source -> specs -> store and rewrite sets -> area -> everything on the heap wiped.
- * The sets spell real values, so they are secrets themselves and live in the area too (design section 3).
- *   outbound	what a request is searched for: spellings of dummies, and of real values, which are leaks
+ * The sets spell real values, so they are secrets themselves and live in the area too (design
+ * section 3).
+ *   outbound	what a request is searched for: spellings of dummies, and of real values (leaks)
  *   inbound	what a response is searched for: spellings of real values
- * A secret without a value keeps its dummies in the outbound set: a request that needs it is refused rather
- * than sent with a dummy (fail closed).
+ * A secret without a value keeps its dummies in the outbound set: a request that needs it is
+ * refused rather than sent with a dummy (fail closed).
  */
 #include "gateway/process/process_internal.h"
 
@@ -41,11 +42,11 @@ void findings_add(struct findings *f, bool error, const char *subject, const cha
 		fprintf(f->out, "%s: %s%s%s\n", error ? "error" : "warning", subject,
 			subject[0] ? ": " : "", text);
 	else
-		LOG_EVENT(error ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "config.problem", KV("subject", subject),
-			  KV("text", text));
+		LOG_EVENT(error ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "config.problem",
+			  KV("subject", subject), KV("text", text));
 }
 
-/* ---- sources ------------------------------------------------------------------------------------------------ */
+/* ---- sources --------------------------------------------------------------------------------- */
 
 static enum err read_source(struct token_build *b, struct secret_vault *vault,
 			    const struct config_source *from, struct buf *out, const char *subject)
@@ -123,18 +124,22 @@ static enum err spell_secret(struct token_build *b, struct secret_vault *vault,
 		.dummy_key = aws ? bytes_str(c->dummy) : BYTES_NONE,
 		.hosts = c->hosts.items,
 		.n_hosts = c->hosts.n,
-		/* Requests are not signed anew yet: the dummy stands nowhere and is audited as misplaced. */
+		/*
+		 * Requests are not signed anew yet: the dummy stands nowhere and is audited as
+		 * misplaced.
+		 */
 		.surfaces = aws ? 0 : c->surfaces,
 		.agents = agents,
 		.n_agents = c->agents.n,
 		.plaintext = c->plaintext,
 	};
 	if (aws)
-		findings_add(b->f, false, subject, "aws-sigv4 requests are not signed in this version");
+		findings_add(b->f, false, subject,
+			     "aws-sigv4 requests are not signed in this version");
 	return ERR_OK;
 }
 
-/* ---- TOKENS_JSON --------------------------------------------------------------------------------------------- */
+/* ---- TOKENS_JSON ----------------------------------------------------------------------------- */
 
 static enum err load_json(struct token_build *b)
 {
@@ -191,9 +196,11 @@ static enum err spell_token(struct token_build *b, const struct secret_token *t)
 	char subject[160], why[SECRET_WHY_MAX];
 
 	snprintf(subject, sizeof(subject), "TOKENS_JSON \"%.120s\"", t->dummy);
-	if (secret_value_check(bytes_str(t->dummy), why) != ERR_OK || dummy_taken(b, bytes_str(t->dummy))) {
+	if (secret_value_check(bytes_str(t->dummy), why) != ERR_OK ||
+	    dummy_taken(b, bytes_str(t->dummy))) {
 		findings_add(b->f, true, subject,
-			     "the dummy is shorter than 8 bytes, has control characters, or is taken");
+			     "the dummy is shorter than 8 bytes, has control characters, "
+			     "or is taken");
 		return ERR_CONFIG;
 	}
 	if (!t->hosts && b->n_exact == 0) {
@@ -203,7 +210,8 @@ static enum err spell_token(struct token_build *b, const struct secret_token *t)
 	}
 	if (!t->hosts)
 		findings_add(b->f, false, subject,
-			     "names no hosts; bound to every host that an allow rule names exactly");
+			     "names no hosts; bound to every host that an allow rule names "
+			     "exactly");
 	TRY(buf_append(&b->reals[2 * b->n], buf_bytes(&t->real)));
 	b->specs[b->n] = (struct secret_spec){
 		.type = SECRET_STATIC,
@@ -217,7 +225,7 @@ static enum err spell_token(struct token_build *b, const struct secret_token *t)
 	return ERR_OK;
 }
 
-/* ---- rewrite sets ----------------------------------------------------------------------------------------------- */
+/* ---- rewrite sets ---------------------------------------------------------------------------- */
 
 struct pattern_list {
 	struct rewrite_pattern *v;	/* texts: owned copies, wiped */
@@ -246,7 +254,8 @@ static enum err pattern_add(void *owner, enum rewrite_form form, struct bytes te
 		return ERR_NOMEM;
 	memcpy(copy, text.p, text.n);
 	id.form = (unsigned)form;
-	list->v[list->n++] = (struct rewrite_pattern){ bytes_of(copy, text.n), secret_id_encode(id) };
+	list->v[list->n++] = (struct rewrite_pattern){ bytes_of(copy, text.n),
+						       secret_id_encode(id) };
 	return ERR_OK;
 }
 
@@ -299,18 +308,20 @@ static enum err make_set(const struct token_build *b, bool dummies, struct blob 
 		mem_wipe_free((void *)(uintptr_t)list.v[i].text.p, list.v[i].text.n);
 	free(list.v);
 	if (e == ERR_TOO_LONG)
-		findings_add(b->f, true, "secrets", "a token is longer than the rewriter can search for");
+		findings_add(b->f, true, "secrets",
+			     "a token is longer than the rewriter can search for");
 	return e;
 }
 
-/* ---- area ------------------------------------------------------------------------------------------------------- */
+/* ---- area ------------------------------------------------------------------------------------ */
 
 static size_t align_part(size_t n)
 {
 	return (n + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN;
 }
 
-static void put_part(const struct secret_area *area, size_t *at, struct bytes in, struct area_part *part)
+static void put_part(const struct secret_area *area, size_t *at, struct bytes in,
+		     struct area_part *part)
 {
 	*part = (struct area_part){ (uint32_t)*at, (uint32_t)in.n };
 	if (in.n)
@@ -350,7 +361,8 @@ static enum err build_area(struct token_build *b, struct secret_area *area)
 	e = secret_store_build(b->specs, b->n, &store);
 	if (e == ERR_CONFIG)
 		findings_add(b->f, true, "secrets",
-			     "too many of them, a wrong host pattern, or a real value that is a dummy");
+			     "too many of them, a wrong host pattern, or a real value that is "
+			     "a dummy");
 	if (e == ERR_OK)
 		e = make_set(b, true, &outbound);
 	if (e == ERR_OK)

@@ -1,10 +1,11 @@
 /*
  * worker.c - one worker: set up, locked in, serving, drained
  *
- * Set up: job, area, page and buckets are mapped -> root is given up -> policy, trust, TLS, resolver, pool and loop
- * are built -> sandbox -> READY. Then the master sends the minter's socket and, last, the listeners.
- * Drain: no more is accepted, idle flows close, busy ones finish; at limits.drain what is left is cut. Ends
- * with status 0. The end of the channel means that the master died: exit at once.
+ * Set up: job, area, page and buckets are mapped -> root is given up -> policy, trust, TLS,
+ * resolver, pool and loop are built -> sandbox -> READY. Then the master sends the minter's socket
+ * and, last, the listeners.
+ * Drain: no more is accepted, idle flows close, busy ones finish; at limits.drain what is left is
+ * cut. Ends with status 0. The end of the channel means that the master died: exit at once.
  */
 #include "gateway/process/worker_internal.h"
 
@@ -16,12 +17,12 @@
 #include "gateway/process/process.h"
 
 #define LEAVES_MAX 4096
-#define IDLE_PER_TARGET 128	/* warm upstream connections to one target: as many as it is asked for at once */
+#define IDLE_PER_TARGET 128	/* warm connections to one target: as many as are used at once */
 #define IDLE_TOTAL 512
 #define RESOLVE_TRY_MS 2000
 #define DRAIN_ABORT_MS 1000		/* from cutting the last flows to ending without them */
 
-/* ---- set-up -------------------------------------------------------------------------------------------------------- */
+/* ---- set-up ---------------------------------------------------------------------------------- */
 
 /* The text that the master has found right; so is what comes of it here. */
 static struct config *worker_config(const struct job *job)
@@ -186,7 +187,7 @@ static enum err worker_make_flows(struct worker *w)
 	return w->flows ? ERR_OK : ERR_NOMEM;
 }
 
-/* ---- serving ---------------------------------------------------------------------------------------------------------- */
+/* ---- serving --------------------------------------------------------------------------------- */
 
 static void worker_on_accept(void *owner, int fd, const struct addr *local, const struct addr *peer)
 {
@@ -207,7 +208,8 @@ static enum err worker_serve(struct worker *w, const int fds[CHANNEL_FDS_MAX])
 
 		if (f[0] < 0)
 			continue;
-		TRY(net_acceptor_open(&w->acceptors[w->n_acceptors], &w->net, f[0], &acceptor_ops, w));
+		TRY(net_acceptor_open(&w->acceptors[w->n_acceptors], &w->net, f[0], &acceptor_ops,
+				      w));
 		w->n_acceptors++;
 		if (f[1] >= 0 && f[2] >= 0)
 			dns[n_dns++] = (struct dns_sockets){ i ? AF_INET6 : AF_INET, f[1], f[2] };
@@ -218,8 +220,8 @@ static enum err worker_serve(struct worker *w, const int fds[CHANNEL_FDS_MAX])
 }
 
 /*
- * The last flow is gone: everything is closed in the order it depends on, the loop runs until nothing is left
- * in it, and what held keys is freed (which wipes it).
+ * The last flow is gone: everything is closed in the order it depends on, the loop runs until
+ * nothing is left in it, and what held keys is freed (which wipes it).
  */
 static void worker_close(struct worker *w)
 {
@@ -326,8 +328,9 @@ static enum err worker_command(struct worker *w, struct channel_message *msg)
 	case CHANNEL_DRAIN:
 		worker_drain(w);
 		return ERR_OK;
-	case CHANNEL_PING:	/* a full channel answers as well: the master has something to read */
-		(void)!channel_send(PROCESS_FD_CHANNEL, &(struct channel_message){ .type = CHANNEL_PING });
+	case CHANNEL_PING: /* a full channel answers as well: the master has something to read */
+		(void)!channel_send(PROCESS_FD_CHANNEL,
+				    &(struct channel_message){ .type = CHANNEL_PING });
 		return ERR_OK;
 	default:
 		return ERR_BAD_VALUE;

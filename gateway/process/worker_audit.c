@@ -1,9 +1,9 @@
 /*
  * worker_audit.c - audit lines from this worker to the master
  *
- * Lines gather in the observe room's batch; here it is looked at once per loop turn and written to the
- * channel in messages of whole lines. When the master does not keep up, lines wait, then are lost and counted:
- * an agent's traffic never waits for the audit.
+ * Lines gather in the observe room's batch; here it is looked at once per loop turn and written to
+ * the channel in messages of whole lines. When the master does not keep up, lines wait, then are
+ * lost and counted: an agent's traffic never waits for the audit.
  */
 #include "gateway/process/worker_internal.h"
 

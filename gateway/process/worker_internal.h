@@ -13,7 +13,7 @@
 #include "gateway/rewrite/rewrite.h"
 #include "gateway/upstream/upstream.h"
 
-/* ---- worker_mint.c: asking the minter --------------------------------------------------------------------------- */
+/* ---- worker_mint.c: asking the minter -------------------------------------------------------- */
 
 struct mint_ask;
 struct mint_socket;
@@ -21,7 +21,10 @@ struct mint_socket;
 struct mint_client {
 	uv_loop_t *uv;			/* borrowed */
 	struct bytes pubkey;		/* borrowed; TLS_PUBKEY_LEN */
-	/* Once per mint_client_ask() that returned ERR_OK, never from inside it. cert is empty unless e is ERR_OK. */
+	/*
+	 * Once per mint_client_ask() that returned ERR_OK, never from inside it. cert is empty
+	 * unless e is ERR_OK.
+	 */
 	void (*done)(void *owner, const char *host, enum err e, struct bytes cert);
 	void *owner;
 	struct mint_socket *socket;	/* owned; NULL until the master has brought one */
@@ -39,19 +42,19 @@ enum err mint_client_ask(struct mint_client *c, const char *host) WARN_UNUSED;
 /* What waits is forgotten: no callback comes any more. */
 void mint_client_close(struct mint_client *c);
 
-/* ---- worker_dns.c -------------------------------------------------------------------------------------------------- */
+/* ---- worker_dns.c ---------------------------------------------------------------------------- */
 
 struct worker;
 extern const struct dns_server_ops worker_dns_ops;
 
-/* ---- worker_audit.c -------------------------------------------------------------------------------------------------- */
+/* ---- worker_audit.c -------------------------------------------------------------------------- */
 
 enum err worker_audit_init(struct worker *w) WARN_UNUSED;
 void worker_audit_add(void *owner, const struct observe_event *ev);
 /* Writes all that waits, as far as the master takes it in a moment, and closes its handles. */
 void worker_audit_finish(struct worker *w);
 
-/* ---- the worker ------------------------------------------------------------------------------------------------------- */
+/* ---- the worker ------------------------------------------------------------------------------ */
 
 struct worker {
 	unsigned slot;
@@ -66,7 +69,8 @@ struct worker {
 	struct observe_page *page;
 	struct observe_slot *counters;
 	struct policy_bucket *buckets;
-	struct buf hosts;		/* text of the hosts file, for as long as the resolver lives */
+	/* Text of the hosts file, for as long as the resolver lives. */
+	struct buf hosts;
 	/* what it made of it */
 	struct policy *policy;
 	struct tls_client *tls_client;

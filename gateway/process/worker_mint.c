@@ -2,9 +2,9 @@
  * worker_mint.c - asking the minter for leaves
  *
  * Happy path: ask -> one message to the minter -> its answer -> done(host, ERR_OK, certificate).
- * Failure modes: no minter yet, or it died: the question waits and is sent again on the next socket the
- *   master brings (well under a second); nothing for MINT_TIMEOUT_MS: done(ERR_MINT). Socket full: the
- *   rest is sent when it is writable again.
+ * Failure modes: no minter yet, or it died: the question waits and is sent again on the next socket
+ *   the master brings (well under a second); nothing for MINT_TIMEOUT_MS: done(ERR_MINT). Socket
+ *   full: the rest is sent when it is writable again.
  * The minter's answers are decoded as strictly as it decodes our questions.
  */
 #include "gateway/process/worker_internal.h"
@@ -72,7 +72,8 @@ static enum err ask_send(struct mint_client *c, struct mint_ask *a)
 	memcpy(req.pubkey, c->pubkey.p, sizeof(req.pubkey));
 	e = tls_mint_request_encode(&req, &out);
 	if (e == ERR_OK) {
-		n = send(c->socket->fd, buf_bytes(&out).p, buf_len(&out), MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = send(c->socket->fd, buf_bytes(&out).p, buf_len(&out),
+			 MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0)
 			e = errno == EAGAIN || errno == EINTR ? ERR_AGAIN : ERR_CLOSED;
 	}
@@ -124,7 +125,8 @@ static bool socket_read(struct mint_socket *s)
 
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR;
-		if (n == 0 || tls_mint_response_decode(bytes_of(in, (size_t)n), &resp, &used) != ERR_OK)
+		if (n == 0 ||
+		    tls_mint_response_decode(bytes_of(in, (size_t)n), &resp, &used) != ERR_OK)
 			return false;
 		mint_answer(s->client, &resp);
 	}
