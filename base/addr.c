@@ -9,6 +9,7 @@
 
 #include <arpa/inet.h>
 
+#define MAPPED_BITS 96
 static const uint8_t mapped_prefix[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
 
 static void addr_fold_mapped(struct addr *a)
@@ -132,7 +133,15 @@ bool cidr_parse(struct cidr *c, struct bytes text)
 	c->bits = a.family == AF_INET ? 32 : 128;
 	if (slash == text.n)
 		return true;
-	if (bytes_to_u64(bytes_from(text, slash + 1), &bits) != ERR_OK || bits > c->bits)
+	if (bytes_to_u64(bytes_from(text, slash + 1), &bits) != ERR_OK)
+		return false;
+	/* ::ffff:10.0.0.0/104 is 10.0.0.0/8; a shorter prefix is of another family than its text. */
+	if (a.family == AF_INET && bytes_index(text, ':') < text.n) {
+		if (bits < MAPPED_BITS)
+			return false;
+		bits -= MAPPED_BITS;
+	}
+	if (bits > c->bits)
 		return false;
 	c->bits = (uint8_t)bits;
 	return host_bits_zero(c);
