@@ -1,9 +1,10 @@
 /*
  * agent_route.c - the agent's side: one default route, through the gateway, or none (REQ-1.1)
  *
- * A container network hands out a default route even when it is internal. All unicast default routes of the network
- * namespace, in whatever table, are deleted unless they are the wanted one; then that one is made if missing. A
- * family without a wanted gateway ends with none. Should adding fail the agent has no way out: closed.
+ * A container network hands out a default route even when it is internal. All unicast default
+ * routes of the network namespace, in whatever table, are deleted unless they are the wanted one;
+ * then that one is made if missing. A family without a wanted gateway ends with none. Should adding
+ * fail the agent has no way out: closed.
  */
 #include <errno.h>
 #include <linux/rtnetlink.h>
@@ -21,8 +22,8 @@ static bool route_leads_out(const struct np_ip_route *r, const void *arg)
 
 static bool route_is_wanted(const struct np_ip_route *r, const struct addr *via, uint32_t oif)
 {
-	return via->family && r->table == RT_TABLE_MAIN && !r->multipath && addr_ip_eq(&r->via, via) &&
-	       (!oif || r->oif == oif);
+	return via->family && r->table == RT_TABLE_MAIN && !r->multipath &&
+	       addr_ip_eq(&r->via, via) && (!oif || r->oif == oif);
 }
 
 static void family_set(struct np_nl *nl, uint8_t family, const struct addr *via, uint32_t oif,
@@ -46,7 +47,8 @@ static void family_set(struct np_nl *nl, uint8_t family, const struct addr *via,
 	if (code == 0 && via->family && !wanted) {
 		code = np_rtnl_default_add(nl, via, oif);
 		if (code == 0)
-			np_report_add(report, NP_NOTE, object, "", "set: via %s", addr_ip_text(via, text));
+			np_report_add(report, NP_NOTE, object, "", "set: via %s",
+				      addr_ip_text(via, text));
 	}
 	if (code)
 		np_report_errno(report, object, code, nl->detail);
@@ -69,7 +71,10 @@ static void family_verify(struct np_nl *nl, uint8_t family, const struct addr *v
 	np_ip_routes_release(&routes);
 }
 
-/* A router advertisement must not bring another one; where /proc/sys is read-only that can only be said. */
+/*
+ * A router advertisement must not bring another one; where /proc/sys is read-only that can only be
+ * said.
+ */
 static void advertisements_ignore(struct np_report *report)
 {
 	struct np_sysctl setting = {
@@ -95,7 +100,8 @@ void np_agent_route_set(const struct np_agent_route *want, struct np_report *rep
 	int code;
 
 	if (want->dev && !oif) {
-		np_report_add(report, NP_FAILURE, "default route", "", "no interface is named %s", want->dev);
+		np_report_add(report, NP_FAILURE, "default route", "", "no interface is named %s",
+			      want->dev);
 		return;
 	}
 	code = np_nl_open(&nl, NETLINK_ROUTE);
@@ -114,7 +120,8 @@ void np_agent_route_set(const struct np_agent_route *want, struct np_report *rep
 	np_nl_close(&nl);
 }
 
-static enum err routes_show(const struct np_ip_routes *routes, bool json, const char **comma, struct buf *out)
+static enum err routes_show(const struct np_ip_routes *routes, bool json, const char **comma,
+			    struct buf *out)
 {
 	char text[NP_ROUTE_TEXT_MAX];
 

@@ -9,9 +9,12 @@
 
 /* ---- report ---- */
 
-void np_report_add(struct np_report *report, enum np_finding_kind kind, const char *object, const char *expected,
-		   const char *fmt, ...) PRINTF_LIKE(5, 6);
-/* A failure told by errno, with what privilege is missing when that is the reason; `detail` may be "". */
+void np_report_add(struct np_report *report, enum np_finding_kind kind, const char *object,
+		   const char *expected, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/*
+ * A failure told by errno, with what privilege is missing when that is the reason; `detail` may be
+ * "".
+ */
 void np_report_errno(struct np_report *report, const char *object, int code, const char *detail);
 
 /* ---- netlink: one socket, numbered requests, every answer checked ---- */
@@ -27,14 +30,20 @@ struct np_nl {
 	char *rx;			/* owned; NP_NL_BUF */
 };
 
-/* `bus` is NETLINK_ROUTE or NETLINK_NETFILTER. Returns 0 or an errno; np_nl_close() is safe in both cases. */
+/*
+ * `bus` is NETLINK_ROUTE or NETLINK_NETFILTER. Returns 0 or an errno; np_nl_close() is safe in both
+ * cases.
+ */
 int np_nl_open(struct np_nl *nl, int bus);
 void np_nl_close(struct np_nl *nl);
 /* Header of a request in `buf`; NLM_F_REQUEST is added, the sequence number is the next one. */
 struct nlmsghdr *np_nl_request(struct np_nl *nl, void *buf, uint16_t type, uint16_t flags);
 /* Sends one request with NLM_F_ACK and waits for its ack. Returns 0 or an errno. */
 int np_nl_do(struct np_nl *nl, struct nlmsghdr *nlh);
-/* Sends one dump request and calls `each` per message. Returns 0 or an errno (EINTR: it changed meanwhile). */
+/*
+ * Sends one dump request and calls `each` per message. Returns 0 or an errno (EINTR: it changed
+ * meanwhile).
+ */
 int np_nl_dump(struct np_nl *nl, struct nlmsghdr *nlh, mnl_cb_t each, void *arg);
 /* Sends one request that is answered by one message, then the ack. Returns 0 or an errno. */
 int np_nl_get(struct np_nl *nl, struct nlmsghdr *nlh, mnl_cb_t each, void *arg);

@@ -1,7 +1,8 @@
 /*
  * main.c - the netpolicy command: arguments, configuration, and what is told on which stream
  *
- * stdout carries what was asked for (the rendered plan, the drift, the JSON); stderr carries errors and notes.
+ * stdout carries what was asked for (the rendered plan, the drift, the JSON); stderr carries errors
+ * and notes.
  * Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 check found drift.
  */
 #include <getopt.h>
@@ -25,16 +26,19 @@ static const char usage_text[] =
 	"Usage: netpolicy COMMAND [--config FILE] [--json]\n"
 	"       netpolicy route [--via ADDRESS] [--via6 ADDRESS] [--dev INTERFACE] [--json]\n"
 	"\n"
-	"The kernel side of the gateway: nftables, ip rules, routes and settings that bring every packet of an\n"
-	"agent to the gateway and let none pass by it.\n"
+	"The kernel side of the gateway: nftables, ip rules, routes and settings that bring every "
+	"packet of\n"
+	"an agent to the gateway and let none pass by it.\n"
 	"\n"
 	"Commands:\n"
-	"  render   print the policy in nft syntax, the ip and sysctl commands as comments; needs no privilege\n"
+	"  render   print the policy in nft syntax, ip and sysctl commands as comments; needs no "
+	"privilege\n"
 	"  apply    put it into this network namespace, in one atomic transaction; repeat at will\n"
 	"  check    compare the kernel with the policy and name each difference\n"
 	"  remove   take away what apply made; forwarding stays off, so nothing passes unfiltered\n"
-	"  route    for the agent's network namespace: make the given gateway the only default route;\n"
-	"           a family that is not named ends without one. Without --via: list default routes\n"
+	"  route    in the agent's network namespace: make the given gateway the only default "
+	"route;\n"
+	"           a family not named ends without one. Without --via: list default routes\n"
 	"\n"
 	"Options:\n"
 	"  -c, --config FILE   configuration (default " CONFIG_DEFAULT ")\n"
@@ -56,7 +60,8 @@ struct options {
 
 static int usage_error(const char *what, const char *value)
 {
-	fprintf(stderr, "netpolicy: %s%s%s\nTry: netpolicy --help\n", what, value ? ": " : "", value ? value : "");
+	fprintf(stderr, "netpolicy: %s%s%s\nTry: netpolicy --help\n", what, value ? ": " : "",
+		value ? value : "");
 	return EXIT_USAGE;
 }
 
@@ -124,7 +129,8 @@ static int options_parse(int argc, char **argv, struct options *o)
 			return code;
 	}
 	if (optind == argc)
-		return usage_error("a command is missing (render, apply, check, remove, route)", NULL);
+		return usage_error("a command is missing (render, apply, check, remove, route)",
+				   NULL);
 	o->command = argv[optind++];
 	if (optind < argc)
 		return usage_error("one command is enough, not also", argv[optind]);
@@ -142,7 +148,8 @@ static size_t sources_count(const struct config *cfg)
 	return n;
 }
 
-static enum err plan_from_config(const struct config *cfg, struct np_plan *plan, char why[NP_WHY_MAX])
+static enum err plan_from_config(const struct config *cfg, struct np_plan *plan,
+				 char why[NP_WHY_MAX])
 {
 	struct cidr *sources = calloc(sources_count(cfg) + 1, sizeof(*sources));
 	struct np_input in = {
@@ -193,7 +200,8 @@ static int plan_load(const struct options *o, struct np_plan *plan)
 
 static int report_print(const struct options *o, const struct np_report *report, const char *done)
 {
-	size_t drift = np_report_count(report, NP_DRIFT), failures = np_report_count(report, NP_FAILURE);
+	size_t drift = np_report_count(report, NP_DRIFT),
+	       failures = np_report_count(report, NP_FAILURE);
 	struct buf out, err;
 	enum err e;
 	bool ok;
@@ -290,12 +298,13 @@ static int command_run(const struct options *o)
 		if (strcmp(o->command, commands[i].name) != 0)
 			continue;
 		if (o->route.via4.family || o->route.via6.family || o->route.dev)
-			return usage_error("--via, --via6 and --dev belong to route, not to", o->command);
+			return usage_error("--via, --via6 and --dev belong to route, not to",
+					   o->command);
 		code = plan_load(o, &plan);
 		if (code != EXIT_DONE)
 			return code;
-		code = commands[i].run ? command_kernel(o, &plan, commands[i].run, commands[i].done) :
-					 command_render(o, &plan);
+		code = commands[i].run ? command_kernel(o, &plan, commands[i].run, commands[i].done)
+				       : command_render(o, &plan);
 		np_plan_release(&plan);
 		return code;
 	}

@@ -1,9 +1,10 @@
 /*
  * netlink.c - one netlink socket, numbered requests, every answer checked
  *
- * np_nl_do(): request with NLM_F_ACK -> the ack with its number, or an error. np_nl_dump(): request -> messages ->
- * done. Answers to other numbers are skipped (left over from a request that failed half-way). The kernel's own
- * words, where it has any (NLMSGERR_ATTR_MSG), stand in nl->detail afterwards.
+ * np_nl_do(): request with NLM_F_ACK -> the ack with its number, or an error. np_nl_dump(): request
+ * -> messages -> done. Answers to other numbers are skipped (left over from a request that failed
+ * half-way). The kernel's own words, where it has any (NLMSGERR_ATTR_MSG), stand in nl->detail
+ * afterwards.
  */
 #include <errno.h>
 #include <linux/netlink.h>
@@ -28,7 +29,8 @@ int np_nl_open(struct np_nl *nl, int bus)
 		return errno;
 	if (mnl_socket_bind(nl->socket, 0, MNL_SOCKET_AUTOPID) < 0)
 		return errno;
-	if (setsockopt(mnl_socket_get_fd(nl->socket), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0)
+	if (setsockopt(mnl_socket_get_fd(nl->socket), SOL_SOCKET, SO_RCVTIMEO, &timeout,
+		       sizeof(timeout)) < 0)
 		return errno;
 	/* Absent on old kernels: then there are no words, only numbers. */
 	(void)mnl_socket_setsockopt(nl->socket, NETLINK_EXT_ACK, &on, sizeof(on));
@@ -67,7 +69,8 @@ void np_nl_detail(struct np_nl *nl, const struct nlmsghdr *nlh)
 	if (skip >= mnl_nlmsg_get_payload_len(nlh))
 		return;
 	mnl_attr_for_each(attr, nlh, (unsigned)skip)
-		if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_MSG && mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) >= 0)
+		if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_MSG &&
+		    mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) >= 0)
 			snprintf(nl->detail, sizeof(nl->detail), "%s", mnl_attr_get_str(attr));
 }
 

@@ -1,16 +1,18 @@
 /*
  * netpolicy.c - apply, check and remove: the parts in the order that fails closed
  *
- * apply: nftables first, since its batch closes everything at once (forward drops, agents meet rules); then the
- * settings; rule and route last, since only they open the one way there is. A part that fails does not keep the others
- * from being done: more of the policy in force is never worse. remove goes the other way round, forwarding stays off.
+ * apply: nftables first, since its batch closes everything at once (forward drops, agents meet
+ * rules); then the settings; rule and route last, since only they open the one way there is. A part
+ * that fails does not keep the others from being done: more of the policy in force is never worse.
+ * remove goes the other way round, forwarding stays off.
  */
 #include <errno.h>
 #include <net/if.h>
 
 #include "netpolicy/kernel_internal.h"
 
-static void interfaces_check(const struct np_plan *plan, enum np_finding_kind kind, struct np_report *report)
+static void interfaces_check(const struct np_plan *plan, enum np_finding_kind kind,
+			     struct np_report *report)
 {
 	const struct np_set *set = &plan->sets[NP_SET_INTERFACES];
 	char object[64];
@@ -53,9 +55,12 @@ void np_remove(const struct np_plan *plan, struct np_report *report)
 
 	np_sysctl_close(plan, report);
 	np_rtnl_remove(plan, report);
-	/* While forwarding could not be switched off the table is what keeps packets in: it stays. */
+	/*
+	 * While forwarding could not be switched off the table is what keeps packets in: it stays.
+	 */
 	if (np_report_count(report, NP_FAILURE) == before)
 		(void)np_nft_remove(report);
 	else
-		np_report_add(report, NP_FAILURE, "nft table " NP_TABLE_NAME, "", "kept, since the rest failed");
+		np_report_add(report, NP_FAILURE, "nft table " NP_TABLE_NAME, "",
+			      "kept, since the rest failed");
 }

@@ -1,16 +1,17 @@
 /*
  * netpolicy.h - the kernel side of the gateway: what must stand there, and how to put it there
  *
- * np_plan_build() turns the few facts that matter (interfaces, agents' sources, ports, mark, table) into a plan:
- * a plain model of one nftables table, ip rules, routes and sysctls. Everything else walks that model:
+ * np_plan_build() turns the few facts that matter (interfaces, agents' sources, ports, mark, table)
+ * into a plan: a plain model of one nftables table, ip rules, routes and sysctls. Everything else
+ * walks that model:
  *
  *	np_render_text(), np_render_json()	as a person would type it; needs no privilege
  *	np_apply()				into the kernel, nftables part in one atomic batch
- *	np_check()				kernel against plan; every difference becomes a finding
+ *	np_check()				kernel against plan; every difference is a finding
  *	np_remove()				what np_apply() made, forwarding stays off
  *
- * The plan is pure: no I/O, the same input gives the same plan. Failing closed is in its rules: whatever an agent
- * sends that no listener takes falls through to a drop (REQ-1.2).
+ * The plan is pure: no I/O, the same input gives the same plan. Failing closed is in its rules:
+ * whatever an agent sends that no listener takes falls through to a drop (REQ-1.2).
  */
 #pragma once
 
@@ -28,7 +29,8 @@
 struct np_input {
 	const char *const *interfaces;	/* borrowed; where agents are */
 	size_t n_interfaces;
-	const struct cidr *sources;	/* borrowed; of all agents, both families, any order, may overlap */
+	/* Borrowed; of all agents, both families, any order, may overlap. */
+	const struct cidr *sources;
 	size_t n_sources;
 	uint16_t tcp_port;		/* of the TPROXY acceptor */
 	uint16_t dns_port;
@@ -96,7 +98,8 @@ struct np_sysctl {
 	const char *value;		/* static */
 	const char *why;		/* static */
 	bool optional;			/* not on every kernel */
-	bool covered;			/* the rules hold without it; where it cannot be set, a note will do */
+	/* The rules hold without it; where it cannot be set, a note will do. */
+	bool covered;
 };
 
 struct np_plan {
@@ -109,8 +112,12 @@ struct np_plan {
 	uint32_t mark, table;		/* ip rule and route, both families */
 };
 
-/* ERR_CONFIG with a sentence in `why` when the input makes no sense. On error nothing needs release. */
-enum err np_plan_build(const struct np_input *in, struct np_plan *out, char why[NP_WHY_MAX]) WARN_UNUSED;
+/*
+ * ERR_CONFIG with a sentence in `why` when the input makes no sense. On error nothing needs
+ * release.
+ */
+enum err np_plan_build(const struct np_input *in, struct np_plan *out,
+		       char why[NP_WHY_MAX]) WARN_UNUSED;
 void np_plan_release(struct np_plan *plan);
 
 enum err np_render_text(const struct np_plan *plan, struct buf *out) WARN_UNUSED;
@@ -122,7 +129,7 @@ enum np_finding_kind { NP_DRIFT, NP_FAILURE, NP_NOTE };
 
 struct np_finding {
 	enum np_finding_kind kind;
-	char *object;			/* owned; "nft rule", "ip rule", "route", "sysctl ...", ... */
+	char *object; /* owned; "nft rule", "ip rule", "route", "sysctl ...", ... */
 	char *expected;			/* owned; may be empty */
 	char *found;			/* owned; what is there, or what went wrong */
 };
@@ -136,7 +143,8 @@ struct np_report {
 void np_report_release(struct np_report *report);
 size_t np_report_count(const struct np_report *report, enum np_finding_kind kind);
 /* One line per finding of `kind`. */
-enum err np_report_text(const struct np_report *report, enum np_finding_kind kind, struct buf *out) WARN_UNUSED;
+enum err np_report_text(const struct np_report *report, enum np_finding_kind kind,
+			struct buf *out) WARN_UNUSED;
 /* {"ok":...,"drift":[...],"failures":[...],"notes":[...]} */
 enum err np_report_json(const struct np_report *report, struct buf *out) WARN_UNUSED;
 

@@ -1,9 +1,10 @@
 /*
  * nft_apply.c - the table into the kernel, in one atomic transaction
  *
- * One batch: add table, delete table, add table, chains, sets, elements, rules. Adding first makes the deletion
- * succeed on an empty kernel too; the kernel commits all or nothing, so there is no moment without rules. Every
- * message asks for an ack; a missing ack is a failure like an error is, and each failure names its object.
+ * One batch: add table, delete table, add table, chains, sets, elements, rules. Adding first makes
+ * the deletion succeed on an empty kernel too; the kernel commits all or nothing, so there is no
+ * moment without rules. Every message asks for an ack; a missing ack is a failure like an error is,
+ * and each failure names its object.
  *
  * Removing is the same batch without what follows the deletion.
  */
@@ -68,7 +69,8 @@ static bool batch_room(struct batch *b)
 }
 
 /* Opens a message; batch_commit() closes it. NULL: out of memory, reported. */
-static struct nlmsghdr *batch_message(struct batch *b, uint16_t type, uint16_t flags, const char *object)
+static struct nlmsghdr *batch_message(struct batch *b, uint16_t type, uint16_t flags,
+				      const char *object)
 {
 	struct batch_entry *entry;
 
@@ -80,8 +82,8 @@ static struct nlmsghdr *batch_message(struct batch *b, uint16_t type, uint16_t f
 	memset(entry, 0, sizeof(*entry));
 	entry->seq = ++b->nl->seq;
 	snprintf(entry->object, sizeof(entry->object), "%s", object);
-	return nftnl_nlmsg_build_hdr(b->data + b->n, type, NFPROTO_INET, (uint16_t)(flags | NLM_F_ACK),
-				     entry->seq);
+	return nftnl_nlmsg_build_hdr(b->data + b->n, type, NFPROTO_INET,
+				     (uint16_t)(flags | NLM_F_ACK), entry->seq);
 }
 
 static void batch_commit(struct batch *b, const struct nlmsghdr *nlh)
@@ -141,12 +143,14 @@ static void batch_elements(struct batch *b, const struct np_set *set, uint32_t i
 
 	snprintf(object, sizeof(object), "nft set %s: elements", set->name);
 	for (size_t from = 0; from < set->n && !b->failed; from += ELEMENTS_PER_MESSAGE) {
-		size_t to = set->n - from > ELEMENTS_PER_MESSAGE ? from + ELEMENTS_PER_MESSAGE : set->n;
+		size_t to = set->n - from > ELEMENTS_PER_MESSAGE ? from + ELEMENTS_PER_MESSAGE
+								 : set->n;
 		struct nftnl_set *s = np_wire_set(set, id);
 		struct nlmsghdr *nlh = NULL;
 
 		if (s && np_wire_elements(set, from, to, s))
-			nlh = batch_message(b, NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, object);
+			nlh = batch_message(b, NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL,
+					    object);
 		if (nlh) {
 			nftnl_set_elems_nlmsg_build_payload(nlh, s);
 			batch_commit(b, nlh);
@@ -202,7 +206,10 @@ static int batch_send(struct batch *b)
 	int room_out = (int)(b->n + MESSAGE_MAX);
 	int room_in = (int)(b->n_entries * 4096 + 1024 * 1024);
 
-	/* Beyond the limit only with CAP_NET_ADMIN, without which the batch fails with better words. */
+	/*
+	 * Beyond the limit only with CAP_NET_ADMIN, without which the batch fails with better
+	 * words.
+	 */
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room_out, sizeof(room_out));
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room_in, sizeof(room_in));
 	return mnl_socket_sendto(b->nl->socket, b->data, b->n) < 0 ? errno : 0;
@@ -227,12 +234,17 @@ static void batch_answer(struct batch *b, const struct nlmsghdr *nlh, size_t *le
 	}
 	b->nl->detail[0] = '\0';
 	np_nl_detail(b->nl, nlh);
-	if (error->error == -ENOENT && entry && strncmp(entry->object, "nft rule", 8) == 0 && !b->nl->detail[0])
+	if (error->error == -ENOENT && entry && strncmp(entry->object, "nft rule", 8) == 0 &&
+	    !b->nl->detail[0])
 		snprintf(b->nl->detail, sizeof(b->nl->detail),
-			 "the kernel has no such expression (nft_tproxy, nft_fib_inet, nft_reject_inet)");
+			 "the kernel has no such expression (nft_tproxy, nft_fib_inet, "
+			 "nft_reject_inet)");
 	b->code = -error->error;
-	np_report_errno(b->report, entry ? entry->object : "nftables transaction", b->code, b->nl->detail);
-	/* The kernel has undone everything; the acks that are still to come say nothing any more. */
+	np_report_errno(b->report, entry ? entry->object : "nftables transaction", b->code,
+			b->nl->detail);
+	/*
+	 * The kernel has undone everything; the acks that are still to come say nothing any more.
+	 */
 	*left = 0;
 }
 
@@ -250,7 +262,8 @@ static void batch_wait(struct batch *b)
 			continue;
 		if (n <= 0) {
 			b->code = n == 0 || errno == EAGAIN ? ETIMEDOUT : errno;
-			np_report_errno(b->report, "nftables transaction", b->code, "an answer is missing");
+			np_report_errno(b->report, "nftables transaction", b->code,
+					"an answer is missing");
 			return;
 		}
 		for (; mnl_nlmsg_ok(nlh, rest); nlh = mnl_nlmsg_next(nlh, &rest))

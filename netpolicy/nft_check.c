@@ -1,11 +1,13 @@
 /*
  * nft_check.c - nftables in the kernel against the plan
  *
- * Compared: the table's flags (a dormant table looks complete and does nothing), chains with hook, priority and
- * policy, every rule expression by expression and in order, every set's type, flags and elements, and that there is
- * nothing besides: no further chain, rule, set, object or flowtable. Handles and what counters counted are ignored.
+ * Compared: the table's flags (a dormant table looks complete and does nothing), chains with hook,
+ * priority and policy, every rule expression by expression and in order, every set's type, flags
+ * and elements, and that there is nothing besides: no further chain, rule, set, object or
+ * flowtable. Handles and what counters counted are ignored.
  *
- * Rules are aligned by their longest common subsequence, so that one deleted rule is one finding, not a cascade.
+ * Rules are aligned by their longest common subsequence, so that one deleted rule is one finding,
+ * not a cascade.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -16,7 +18,7 @@
 #include "netpolicy/nft_internal.h"
 
 #define READ_TRIES 5
-#define COMPARED_RULES_MAX 2048	/* of one chain in the kernel; above that every rule is listed as it comes */
+#define COMPARED_RULES_MAX 2048	/* of one chain; above that every rule is listed as it comes */
 
 /* ---- table and chains ---- */
 
@@ -25,13 +27,15 @@ static void check_table(const struct np_kernel *k, struct np_report *report)
 	if (k->table_flags)
 		np_report_add(report, NP_DRIFT, "nft table " NP_TABLE_NAME, "no flags",
 			      "flags 0x%x%s", k->table_flags,
-			      k->table_flags & NFT_TABLE_F_DORMANT ? " (dormant: no rule is in force)" : "");
+			      k->table_flags & NFT_TABLE_F_DORMANT
+				      ? " (dormant: no rule is in force)"
+				      : "");
 	if (k->n_objects)
-		np_report_add(report, NP_DRIFT, "nft table " NP_TABLE_NAME, "no stateful objects", "%zu",
-			      k->n_objects);
+		np_report_add(report, NP_DRIFT, "nft table " NP_TABLE_NAME, "no stateful objects",
+			      "%zu", k->n_objects);
 	for (size_t i = 0; i < k->n_flowtables; i++)
-		np_report_add(report, NP_DRIFT, "nft flowtable", "none", "%s (flows could pass by the chains)",
-			      k->flowtables[i]);
+		np_report_add(report, NP_DRIFT, "nft flowtable", "none",
+			      "%s (flows could pass by the chains)", k->flowtables[i]);
 }
 
 static const struct nftnl_chain *kernel_chain(const struct np_kernel *k, const char *name)
@@ -47,7 +51,8 @@ static const char *policy_text(uint32_t policy)
 	return policy == NF_DROP ? "drop" : policy == NF_ACCEPT ? "accept" : "unknown";
 }
 
-static void check_base_chain(const struct np_chain *want, const struct nftnl_chain *c, struct np_report *report)
+static void check_base_chain(const struct np_chain *want, const struct nftnl_chain *c,
+			     struct np_report *report)
 {
 	char object[64], expected[96];
 	uint32_t policy = nftnl_chain_get_u32(c, NFTNL_CHAIN_POLICY);
@@ -57,14 +62,17 @@ static void check_base_chain(const struct np_chain *want, const struct nftnl_cha
 
 	snprintf(object, sizeof(object), "nft chain %s", want->name);
 	if (!nftnl_chain_is_set(c, NFTNL_CHAIN_HOOKNUM)) {
-		np_report_add(report, NP_DRIFT, object, "a base chain", "one that hangs on no hook");
+		np_report_add(report, NP_DRIFT, object, "a base chain",
+			      "one that hangs on no hook");
 		return;
 	}
-	if (hook != want->hook || priority != want->priority || !type || strcmp(type, "filter") != 0) {
-		snprintf(expected, sizeof(expected), "type filter hook %s priority %d", want->hook_text,
-			 want->priority);
-		np_report_add(report, NP_DRIFT, object, expected, "type %s hook number %u priority %d",
-			      type ? type : "?", hook, priority);
+	if (hook != want->hook || priority != want->priority || !type ||
+	    strcmp(type, "filter") != 0) {
+		snprintf(expected, sizeof(expected), "type filter hook %s priority %d",
+			 want->hook_text, want->priority);
+		np_report_add(report, NP_DRIFT, object, expected,
+			      "type %s hook number %u priority %d", type ? type : "?", hook,
+			      priority);
 	}
 	if (policy != want->policy) {
 		snprintf(expected, sizeof(expected), "policy %s", policy_text(want->policy));
@@ -89,7 +97,8 @@ static size_t rules_in(const struct np_kernel *k, const char *chain)
 	return n;
 }
 
-static void check_chains(const struct np_plan *plan, const struct np_kernel *k, struct np_report *report)
+static void check_chains(const struct np_plan *plan, const struct np_kernel *k,
+			 struct np_report *report)
 {
 	char object[64];
 
@@ -109,7 +118,8 @@ static void check_chains(const struct np_plan *plan, const struct np_kernel *k, 
 		if (planned_chain(plan, name))
 			continue;
 		snprintf(object, sizeof(object), "nft chain %.40s", name);
-		np_report_add(report, NP_DRIFT, object, "not to be there", "an added %schain with %zu rule(s)",
+		np_report_add(report, NP_DRIFT, object, "not to be there",
+			      "an added %schain with %zu rule(s)",
 			      nftnl_chain_is_set(k->chains[i], NFTNL_CHAIN_HOOKNUM) ? "base " : "",
 			      rules_in(k, name));
 	}
@@ -175,17 +185,20 @@ static bool rows_kernel(const struct np_kernel *k, const char *chain, struct rul
 static bool rows_align(struct rule_rows *want, struct rule_rows *have)
 {
 	size_t w = want->n, h = have->n > COMPARED_RULES_MAX ? COMPARED_RULES_MAX : have->n;
-	uint16_t *best = calloc((w + 1) * (h + 1), sizeof(*best));	/* of the suffixes from (i, j) */
+	/* The longest for the suffixes from (i, j). */
+	uint16_t *best = calloc((w + 1) * (h + 1), sizeof(*best));
 	size_t i, j;
 
 	if (!best)
 		return false;
 	for (i = w; i-- > 0;)
 		for (j = h; j-- > 0;) {
-			uint16_t down = best[(i + 1) * (h + 1) + j], right = best[i * (h + 1) + j + 1];
+			uint16_t down = best[(i + 1) * (h + 1) + j],
+				 right = best[i * (h + 1) + j + 1];
 
 			if (strcmp(want->rows[i].text, have->rows[j].text) == 0)
-				best[i * (h + 1) + j] = (uint16_t)(best[(i + 1) * (h + 1) + j + 1] + 1);
+				best[i * (h + 1) + j] =
+					(uint16_t)(best[(i + 1) * (h + 1) + j + 1] + 1);
 			else
 				best[i * (h + 1) + j] = down > right ? down : right;
 		}
@@ -211,8 +224,8 @@ static const char *spelling(const struct rule_rows *want, const char *text)
 	return NULL;
 }
 
-static void rules_tell(const char *chain, const struct rule_rows *want, const struct rule_rows *have,
-		       struct np_report *report)
+static void rules_tell(const char *chain, const struct rule_rows *want,
+		       const struct rule_rows *have, struct np_report *report)
 {
 	char object[96];
 
@@ -220,15 +233,18 @@ static void rules_tell(const char *chain, const struct rule_rows *want, const st
 		if (want->rows[i].matched)
 			continue;
 		snprintf(object, sizeof(object), "nft chain %.40s, planned rule %zu", chain, i + 1);
-		np_report_add(report, NP_DRIFT, object, want->rows[i].nft, "it missing at this place");
+		np_report_add(report, NP_DRIFT, object, want->rows[i].nft,
+			      "it missing at this place");
 	}
 	for (size_t j = 0; j < have->n; j++) {
 		const char *nft = spelling(want, have->rows[j].text);
 
 		if (have->rows[j].matched)
 			continue;
-		snprintf(object, sizeof(object), "nft chain %.40s, rule %zu in the kernel", chain, j + 1);
-		np_report_add(report, NP_DRIFT, object, "not to be there", "%s", nft ? nft : have->rows[j].text);
+		snprintf(object, sizeof(object), "nft chain %.40s, rule %zu in the kernel", chain,
+			 j + 1);
+		np_report_add(report, NP_DRIFT, object, "not to be there", "%s",
+			      nft ? nft : have->rows[j].text);
 	}
 }
 
@@ -237,7 +253,8 @@ static void check_rules(const struct np_plan *plan, const struct np_kernel *k, c
 {
 	struct rule_rows want = { 0 }, have = { 0 };
 
-	if (rows_planned(plan, chain, &want) && rows_kernel(k, chain, &have) && rows_align(&want, &have))
+	if (rows_planned(plan, chain, &want) && rows_kernel(k, chain, &have) &&
+	    rows_align(&want, &have))
 		rules_tell(chain, &want, &have, report);
 	else
 		np_report_errno(report, "comparing rules", ENOMEM, "");

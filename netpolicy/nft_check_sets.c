@@ -1,8 +1,8 @@
 /*
  * nft_check_sets.c - sets in the kernel against the plan
  *
- * The kernel holds an interval as two keys. They are put together to ranges again, so that a finding names
- * 10.9.0.0/16 and not a key that starts and another that ends something.
+ * The kernel holds an interval as two keys. They are put together to ranges again, so that a
+ * finding names 10.9.0.0/16 and not a key that starts and another that ends something.
  */
 #include <errno.h>
 #include <linux/netfilter/nf_tables.h>
@@ -19,7 +19,10 @@ static int key_compare(const void *a, const void *b)
 	return order ? order : (int)y->end - (int)x->end;
 }
 
-/* An end without a start is what nft puts before the first interval; a start without an end runs to the last key. */
+/*
+ * An end without a start is what nft puts before the first interval; a start without an end runs to
+ * the last key.
+ */
 static bool ranges_from_keys(struct np_kernel_set *set)
 {
 	struct np_set *out = &set->elements;
@@ -55,7 +58,8 @@ static bool ranges_from_keys(struct np_kernel_set *set)
 	return true;
 }
 
-static void tell(const struct np_set *set, const struct np_range *range, bool wanted, struct np_report *report)
+static void tell(const struct np_set *set, const struct np_range *range, bool wanted,
+		 struct np_report *report)
 {
 	char object[64], text[NP_RANGE_TEXT_MAX];
 
@@ -68,7 +72,8 @@ static void tell(const struct np_set *set, const struct np_range *range, bool wa
 }
 
 /* Both are sorted. */
-static void compare_ranges(const struct np_set *want, const struct np_set *have, struct np_report *report)
+static void compare_ranges(const struct np_set *want, const struct np_set *have,
+			   struct np_report *report)
 {
 	size_t i = 0, j = 0;
 
@@ -87,7 +92,8 @@ static void compare_ranges(const struct np_set *want, const struct np_set *have,
 	}
 }
 
-static void check_set(const struct np_set *want, struct np_kernel_set *have, struct np_report *report)
+static void check_set(const struct np_set *want, struct np_kernel_set *have,
+		      struct np_report *report)
 {
 	uint32_t flags = want->type == NP_SET_IFNAME ? 0 : NFT_SET_INTERVAL;
 	size_t odd = 0;

@@ -13,7 +13,7 @@
 #include "netpolicy/kernel_internal.h"
 #include "netpolicy/plan_internal.h"
 
-/* ---- wire: from the model to libnftnl's objects; NULL when out of memory, the caller frees ---- */
+/* ---- wire: from the model to libnftnl's objects; NULL when out of memory, the caller frees --- */
 
 struct nftnl_table *np_wire_table(void);
 struct nftnl_chain *np_wire_chain(const struct np_chain *chain);
@@ -23,8 +23,8 @@ struct nftnl_rule *np_wire_rule(const struct np_plan *plan, const struct np_rule
 bool np_wire_elements(const struct np_set *set, size_t from, size_t to, struct nftnl_set *wire);
 
 /*
- * A rule's expressions in a form two rules can be compared by: libnftnl's text, one expression after another, with
- * counters' values left out. Caller frees; NULL when out of memory.
+ * A rule's expressions in a form two rules can be compared by: libnftnl's text, one expression
+ * after another, with counters' values left out. Caller frees; NULL when out of memory.
  */
 char *np_wire_rule_text(const struct nftnl_rule *rule);
 

@@ -1,8 +1,9 @@
 /*
  * nft_read.c - what stands in the kernel's nftables, as far as it concerns us
  *
- * Everything of our table, and every flowtable there is (one elsewhere can take flows past our chains). The
- * generation of the ruleset is read before and after: if it changed in between, the caller reads again.
+ * Everything of our table, and every flowtable there is (one elsewhere can take flows past our
+ * chains). The generation of the ruleset is read before and after: if it changed in between, the
+ * caller reads again.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,7 +18,10 @@
 
 #define RECORDS_MAX 1000000	/* of one kind; far beyond any real ruleset */
 
-/* Room for one more: the array grows whenever n is a power of two. NULL: out of memory or out of reason. */
+/*
+ * Room for one more: the array grows whenever n is a power of two. NULL: out of memory or out of
+ * reason.
+ */
 static void *array_more(void *array, size_t n, size_t size)
 {
 	if (n > RECORDS_MAX)
@@ -27,12 +31,12 @@ static void *array_more(void *array, size_t n, size_t size)
 	return reallocarray(array, n ? n * 2 : 1, size);
 }
 
-#define ARRAY_MORE(array, n)                                                                                \
-	({                                                                                                  \
-		void *more_ = array_more(array, n, sizeof(*(array)));                                       \
-		if (more_)                                                                                  \
-			(array) = more_;                                                                    \
-		more_ != NULL;                                                                              \
+#define ARRAY_MORE(array, n)									\
+	({											\
+		void *more_ = array_more(array, n, sizeof(*(array)));				\
+		if (more_)									\
+			(array) = more_;							\
+		more_ != NULL;									\
 	})
 
 static int no_memory(void)
@@ -54,7 +58,8 @@ static int on_table(const struct nlmsghdr *nlh, void *arg)
 	if (!t)
 		return no_memory();
 	if (nftnl_table_nlmsg_parse(nlh, t) == 0 &&
-	    is_our_table(nftnl_table_get_str(t, NFTNL_TABLE_NAME), nftnl_table_get_u32(t, NFTNL_TABLE_FAMILY))) {
+	    is_our_table(nftnl_table_get_str(t, NFTNL_TABLE_NAME),
+			 nftnl_table_get_u32(t, NFTNL_TABLE_FAMILY))) {
 		k->table_present = true;
 		k->table_flags = nftnl_table_get_u32(t, NFTNL_TABLE_FLAGS);
 	}
@@ -70,7 +75,8 @@ static int on_chain(const struct nlmsghdr *nlh, void *arg)
 	if (!c)
 		return no_memory();
 	if (nftnl_chain_nlmsg_parse(nlh, c) == 0 && nftnl_chain_is_set(c, NFTNL_CHAIN_NAME) &&
-	    is_our_table(nftnl_chain_get_str(c, NFTNL_CHAIN_TABLE), nftnl_chain_get_u32(c, NFTNL_CHAIN_FAMILY))) {
+	    is_our_table(nftnl_chain_get_str(c, NFTNL_CHAIN_TABLE),
+			 nftnl_chain_get_u32(c, NFTNL_CHAIN_FAMILY))) {
 		if (!ARRAY_MORE(k->chains, k->n_chains)) {
 			nftnl_chain_free(c);
 			return no_memory();
@@ -91,7 +97,8 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	if (!r)
 		return no_memory();
 	if (nftnl_rule_nlmsg_parse(nlh, r) < 0 || !nftnl_rule_is_set(r, NFTNL_RULE_CHAIN) ||
-	    !is_our_table(nftnl_rule_get_str(r, NFTNL_RULE_TABLE), nftnl_rule_get_u32(r, NFTNL_RULE_FAMILY))) {
+	    !is_our_table(nftnl_rule_get_str(r, NFTNL_RULE_TABLE),
+			  nftnl_rule_get_u32(r, NFTNL_RULE_FAMILY))) {
 		nftnl_rule_free(r);
 		return MNL_CB_OK;
 	}
@@ -116,7 +123,8 @@ static int on_set(const struct nlmsghdr *nlh, void *arg)
 	if (!s)
 		return no_memory();
 	if (nftnl_set_nlmsg_parse(nlh, s) < 0 || !nftnl_set_is_set(s, NFTNL_SET_NAME) ||
-	    !is_our_table(nftnl_set_get_str(s, NFTNL_SET_TABLE), nftnl_set_get_u32(s, NFTNL_SET_FAMILY))) {
+	    !is_our_table(nftnl_set_get_str(s, NFTNL_SET_TABLE),
+			  nftnl_set_get_u32(s, NFTNL_SET_FAMILY))) {
 		nftnl_set_free(s);
 		return MNL_CB_OK;
 	}
@@ -163,7 +171,8 @@ static int on_elements(const struct nlmsghdr *nlh, void *arg)
 
 	if (!s)
 		return no_memory();
-	if (nftnl_set_elems_nlmsg_parse(nlh, s) == 0 && nftnl_set_elem_foreach(s, on_element, arg) < 0)
+	if (nftnl_set_elems_nlmsg_parse(nlh, s) == 0 &&
+	    nftnl_set_elem_foreach(s, on_element, arg) < 0)
 		result = no_memory();
 	nftnl_set_free(s);
 	return result;
@@ -198,7 +207,8 @@ static int on_object(const struct nlmsghdr *nlh, void *arg)
 	if (!o)
 		return no_memory();
 	if (nftnl_obj_nlmsg_parse(nlh, o) == 0 &&
-	    is_our_table(nftnl_obj_get_str(o, NFTNL_OBJ_TABLE), nftnl_obj_get_u32(o, NFTNL_OBJ_FAMILY)))
+	    is_our_table(nftnl_obj_get_str(o, NFTNL_OBJ_TABLE),
+			 nftnl_obj_get_u32(o, NFTNL_OBJ_FAMILY)))
 		k->n_objects++;
 	nftnl_obj_free(o);
 	return MNL_CB_OK;
@@ -209,7 +219,8 @@ static int on_generation(const struct nlmsghdr *nlh, void *arg)
 	struct nlattr *attr;
 
 	mnl_attr_for_each(attr, nlh, sizeof(struct nfgenmsg))
-		if (mnl_attr_get_type(attr) == NFTA_GEN_ID && mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
+		if (mnl_attr_get_type(attr) == NFTA_GEN_ID &&
+		    mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
 			*(uint32_t *)arg = ntohl(mnl_attr_get_u32(attr));
 	return MNL_CB_OK;
 }
@@ -225,7 +236,8 @@ static int dump(struct np_nl *nl, uint16_t type, uint8_t family, mnl_cb_t each, 
 static int read_elements(struct np_nl *nl, struct np_kernel_set *set)
 {
 	char buf[1024];
-	struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETSETELEM, NFPROTO_INET, 0, ++nl->seq);
+	struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETSETELEM, NFPROTO_INET, 0,
+						     ++nl->seq);
 
 	set->elements.name = set->name;
 	set->elements.type = set->key_len == 4 ? NP_SET_IPV4 :
@@ -238,7 +250,8 @@ static int read_elements(struct np_nl *nl, struct np_kernel_set *set)
 static int read_generation(struct np_nl *nl, uint32_t *generation)
 {
 	char buf[512];
-	struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETGEN, NFPROTO_UNSPEC, 0, ++nl->seq);
+	struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETGEN, NFPROTO_UNSPEC, 0,
+						     ++nl->seq);
 
 	*generation = 0;
 	return np_nl_get(nl, nlh, on_generation, generation);

@@ -1,8 +1,8 @@
 /*
  * nft_wire.c - from the model to libnftnl's objects, and rules to comparable text
  *
- * Each model expression becomes exactly one kernel expression; what the kernel would fill in by itself is given
- * explicitly, so that a rule read back has the same text as the one that was sent.
+ * Each model expression becomes exactly one kernel expression; what the kernel would fill in by
+ * itself is given explicitly, so that a rule read back has the same text as the one that was sent.
  */
 #include <arpa/inet.h>
 #include <libnftnl/udata.h>
@@ -61,7 +61,8 @@ static bool set_userdata(struct nftnl_set *s, enum np_set_type type)
 	if (!udata)
 		return false;
 	ok = nftnl_udata_put_u32(udata, NFTNL_UDATA_SET_KEYBYTEORDER,
-				 type == NP_SET_IFNAME ? UDATA_BYTEORDER_HOST : UDATA_BYTEORDER_NETWORK) &&
+				 type == NP_SET_IFNAME ? UDATA_BYTEORDER_HOST
+						       : UDATA_BYTEORDER_NETWORK) &&
 	     nftnl_set_set_data(s, NFTNL_SET_USERDATA, nftnl_udata_buf_data(udata),
 				nftnl_udata_buf_len(udata)) == 0;
 	nftnl_udata_buf_free(udata);
@@ -101,7 +102,8 @@ static bool elem_mark_open(struct nftnl_set_elem *e)
 	return ok;
 }
 
-static struct nftnl_set_elem *elem_add(struct nftnl_set *wire, const uint8_t *key, size_t len, bool end)
+static struct nftnl_set_elem *elem_add(struct nftnl_set *wire, const uint8_t *key, size_t len,
+				       bool end)
 {
 	struct nftnl_set_elem *e = nftnl_set_elem_alloc();
 
@@ -117,7 +119,10 @@ static struct nftnl_set_elem *elem_add(struct nftnl_set *wire, const uint8_t *ke
 	return e;
 }
 
-/* An interval goes as its first key and, marked as end, the first key after it; the last may be open. */
+/*
+ * An interval goes as its first key and, marked as end, the first key after it; the last may be
+ * open.
+ */
 bool np_wire_elements(const struct np_set *set, size_t from, size_t to, struct nftnl_set *wire)
 {
 	static const uint8_t zero[NP_DATA_MAX];
@@ -138,7 +143,8 @@ bool np_wire_elements(const struct np_set *set, size_t from, size_t to, struct n
 		if (set->type == NP_SET_IFNAME)
 			continue;
 		memcpy(after, range->to, sizeof(after));
-		if (np_key_next(after, len) ? !elem_add(wire, after, len, true) : !elem_mark_open(e))
+		if (np_key_next(after, len) ? !elem_add(wire, after, len, true)
+					    : !elem_mark_open(e))
 			return false;
 	}
 	return true;
@@ -146,8 +152,9 @@ bool np_wire_elements(const struct np_set *set, size_t from, size_t to, struct n
 
 static const char *const expr_names[] = {
 	[NP_META_LOAD] = "meta", [NP_META_SET] = "meta", [NP_CMP] = "cmp", [NP_LOOKUP] = "lookup",
-	[NP_PAYLOAD] = "payload", [NP_FIB] = "fib", [NP_IMMEDIATE] = "immediate", [NP_VERDICT] = "immediate",
-	[NP_COUNTER] = "counter", [NP_LIMIT] = "limit", [NP_LOG] = "log", [NP_TPROXY] = "tproxy",
+	[NP_PAYLOAD] = "payload", [NP_FIB] = "fib", [NP_IMMEDIATE] = "immediate",
+	[NP_VERDICT] = "immediate", [NP_COUNTER] = "counter", [NP_LIMIT] = "limit",
+	[NP_LOG] = "log", [NP_TPROXY] = "tproxy",
 	[NP_REJECT] = "reject",
 };
 

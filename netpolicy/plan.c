@@ -1,11 +1,11 @@
 /*
  * plan.c - from the few facts of the configuration to the whole plan
  *
- * The input is checked here although the config room checked it too: names become part of paths below /proc/sys and
- * of nft text, so nothing but plain interface names may pass.
+ * The input is checked here although the config room checked it too: names become part of paths
+ * below /proc/sys and of nft text, so nothing but plain interface names may pass.
  *
- * Sysctls, and why each: TPROXY needs no forwarding at all, since captured packets are delivered locally. The order
- * matters: writing ip_forward resets redirects, so forwarding comes first.
+ * Sysctls, and why each: TPROXY needs no forwarding at all, since captured packets are delivered
+ * locally. The order matters: writing ip_forward resets redirects, so forwarding comes first.
  */
 #include <ctype.h>
 #include <netinet/in.h>
@@ -15,7 +15,8 @@
 #include "netpolicy/plan_internal.h"
 
 static const struct np_chain plan_chains[NP_N_CHAINS] = {
-	[NP_CHAIN_PREROUTING] = { "prerouting", NF_INET_PRE_ROUTING, "prerouting", -150, "mangle", NF_ACCEPT },
+	[NP_CHAIN_PREROUTING] = { "prerouting", NF_INET_PRE_ROUTING, "prerouting", -150, "mangle",
+				  NF_ACCEPT },
 	[NP_CHAIN_INPUT] = { "input", NF_INET_LOCAL_IN, "input", 0, "filter", NF_ACCEPT },
 	[NP_CHAIN_FORWARD] = { "forward", NF_INET_FORWARD, "forward", 0, "filter", NF_DROP },
 };
@@ -31,7 +32,10 @@ static const struct {
 	[NP_SET_NEVER6] = { "never6", NP_SET_IPV6 },
 };
 
-/* Destinations no agent may mean: this host, loopback, multicast, reserved, broadcast (RFC 6890, RFC 4291 2.5, 2.7). */
+/*
+ * Destinations no agent may mean: this host, loopback, multicast, reserved, broadcast (RFC 6890,
+ * RFC 4291 2.5, 2.7).
+ */
 static const struct cidr never_destinations[] = {
 	{ AF_INET, 8, { 0 } },
 	{ AF_INET, 8, { 127 } },
@@ -57,16 +61,21 @@ static const struct sysctl_row plan_sysctls[] = {
 	{ "net/ipv4/conf/*/forwarding", "0", "not by one interface either", 0 },
 	{ "net/ipv6/conf/*/forwarding", "0", "not by one interface either", OPTIONAL },
 	{ "net/ipv6/conf/*/force_forwarding", "0", "not by one interface either", OPTIONAL },
-	{ "net/ipv4/conf/all/bc_forwarding", "0", "directed broadcasts do not pass either", OPTIONAL | COVERED },
+	{ "net/ipv4/conf/all/bc_forwarding", "0", "directed broadcasts do not pass either",
+	  OPTIONAL | COVERED },
 	{ "net/ipv4/conf/all/route_localnet", "0", "loopback services stay out of reach", 0 },
 	{ "net/ipv4/conf/%/route_localnet", "0", "loopback services stay out of reach", 0 },
 	{ "net/ipv4/conf/all/accept_source_route", "0", "an agent does not choose the path", 0 },
-	{ "net/ipv4/conf/%/accept_source_route", "0", "an agent does not choose the path", COVERED },
-	{ "net/ipv6/conf/%/accept_source_route", "0", "an agent does not choose the path", OPTIONAL | COVERED },
+	{ "net/ipv4/conf/%/accept_source_route", "0", "an agent does not choose the path",
+	  COVERED },
+	{ "net/ipv6/conf/%/accept_source_route", "0", "an agent does not choose the path",
+	  OPTIONAL | COVERED },
 	{ "net/ipv4/conf/all/accept_redirects", "0", "an agent does not teach routes", COVERED },
 	{ "net/ipv4/conf/%/accept_redirects", "0", "an agent does not teach routes", COVERED },
-	{ "net/ipv6/conf/%/accept_redirects", "0", "an agent does not teach routes", OPTIONAL | COVERED },
-	{ "net/ipv6/conf/%/accept_ra", "0", "an agent does not become the gateway's router", OPTIONAL | COVERED },
+	{ "net/ipv6/conf/%/accept_redirects", "0", "an agent does not teach routes",
+	  OPTIONAL | COVERED },
+	{ "net/ipv6/conf/%/accept_ra", "0", "an agent does not become the gateway's router",
+	  OPTIONAL | COVERED },
 	{ "net/ipv4/conf/all/send_redirects", "0", "no other way is offered to agents", COVERED },
 	{ "net/ipv4/conf/%/send_redirects", "0", "no other way is offered to agents", COVERED },
 	{ "net/ipv4/conf/all/src_valid_mark", "0",
@@ -74,8 +83,10 @@ static const struct sysctl_row plan_sysctls[] = {
 	{ "net/ipv4/conf/%/src_valid_mark", "0",
 	  "else the source check looks up the mark's table and drops captured packets", 0 },
 	{ "net/ipv4/fwmark_reflect", "0", "else answers carry the mark and loop back to lo", 0 },
-	{ "net/ipv6/fwmark_reflect", "0", "else answers carry the mark and loop back to lo", OPTIONAL },
-	{ "net/ipv4/tcp_fwmark_accept", "0", "else accepted flows carry the mark and loop back to lo", 0 },
+	{ "net/ipv6/fwmark_reflect", "0", "else answers carry the mark and loop back to lo",
+	  OPTIONAL },
+	{ "net/ipv4/tcp_fwmark_accept", "0",
+	  "else accepted flows carry the mark and loop back to lo", 0 },
 };
 
 static bool interface_name_ok(const char *name)
@@ -84,7 +95,10 @@ static bool interface_name_ok(const char *name)
 
 	if (n == 0 || n >= NP_IFNAME_MAX || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return false;
-	/* The kernel's own directories beside the interfaces, and names with a meaning of their own. */
+	/*
+	 * The kernel's own directories beside the interfaces, and names with a meaning of their
+	 * own.
+	 */
 	if (strcmp(name, "lo") == 0 || strcmp(name, "all") == 0 || strcmp(name, "default") == 0)
 		return false;
 	for (size_t i = 0; i < n; i++) {
@@ -105,7 +119,8 @@ static enum err input_check(const struct np_input *in, char why[NP_WHY_MAX])
 	for (size_t i = 0; i < in->n_interfaces; i++) {
 		if (interface_name_ok(in->interfaces[i]))
 			continue;
-		snprintf(why, NP_WHY_MAX, "gateway.agent_interfaces: \"%.40s\" cannot be an agent's interface",
+		snprintf(why, NP_WHY_MAX,
+			 "gateway.agent_interfaces: \"%.40s\" cannot be an agent's interface",
 			 in->interfaces[i]);
 		return ERR_CONFIG;
 	}
@@ -114,12 +129,13 @@ static enum err input_check(const struct np_input *in, char why[NP_WHY_MAX])
 		return ERR_CONFIG;
 	}
 	if (in->mark == 0) {
-		snprintf(why, NP_WHY_MAX, "gateway.tproxy.mark must not be 0: every unmarked packet has it");
+		snprintf(why, NP_WHY_MAX,
+			 "gateway.tproxy.mark must not be 0: every unmarked packet has it");
 		return ERR_CONFIG;
 	}
 	if (in->table == 0 || (in->table >= 253 && in->table <= 255)) {
-		snprintf(why, NP_WHY_MAX, "gateway.tproxy.table %u is one of the kernel's own tables",
-			 in->table);
+		snprintf(why, NP_WHY_MAX,
+			 "gateway.tproxy.table %u is one of the kernel's own tables", in->table);
 		return ERR_CONFIG;
 	}
 	if (in->n_sources == 0) {
@@ -154,7 +170,8 @@ static enum err sets_build(const struct np_input *in, struct np_plan *plan)
 	}
 	TRY(interfaces_build(in, &plan->sets[NP_SET_INTERFACES]));
 	TRY(np_ranges_from_cidrs(in->sources, in->n_sources, AF_INET, &plan->sets[NP_SET_AGENTS4]));
-	TRY(np_ranges_from_cidrs(in->sources, in->n_sources, AF_INET6, &plan->sets[NP_SET_AGENTS6]));
+	TRY(np_ranges_from_cidrs(in->sources, in->n_sources, AF_INET6,
+				 &plan->sets[NP_SET_AGENTS6]));
 	TRY(np_ranges_from_cidrs(never, n_never, AF_INET, &plan->sets[NP_SET_NEVER4]));
 	return np_ranges_from_cidrs(never, n_never, AF_INET6, &plan->sets[NP_SET_NEVER6]);
 }
@@ -165,8 +182,8 @@ static void sysctl_add(struct np_plan *plan, const struct sysctl_row *row, const
 	const char *mark = strchr(row->path, '%');
 
 	if (mark)
-		snprintf(s->path, sizeof(s->path), "%.*s%s%s", (int)(mark - row->path), row->path, interface,
-			 mark + 1);
+		snprintf(s->path, sizeof(s->path), "%.*s%s%s", (int)(mark - row->path), row->path,
+			 interface, mark + 1);
 	else
 		snprintf(s->path, sizeof(s->path), "%s", row->path);
 	s->value = row->value;

@@ -1,18 +1,21 @@
 /*
  * plan_rules.c - the rules, each in its nft spelling with the kernel's expressions beside it
  *
- * How a packet from an agent fares in `prerouting`: neighbour discovery passes (IPv6 lives on it); a source that is
- * no agent's, or that does not lead back through the same interface, is dropped; so is what is not for one host;
- * TCP goes to the acceptor, DNS to the DNS listener, both by TPROXY; QUIC is refused so that clients fall back to
- * TCP; everything else is logged (bounded) and dropped.
+ * How a packet from an agent fares in `prerouting`: neighbour discovery passes (IPv6 lives on it);
+ * a source that is no agent's, or that does not lead back through the same interface, is dropped;
+ * so is what is not for one host; TCP goes to the acceptor, DNS to the DNS listener, both by
+ * TPROXY; QUIC is refused so that clients fall back to TCP; everything else is logged (bounded) and
+ * dropped.
  *
- * Failing closed: `tproxy` that finds no transparent listener ends its rule only, so the packet reaches the last
- * drop; it never gets the mark, hence never the local route, and `input` lets nothing without the mark in. An
- * agent can therefore not talk to the gateway's own services either: those packets meet the acceptor or a drop.
+ * Failing closed: `tproxy` that finds no transparent listener ends its rule only, so the packet
+ * reaches the last drop; it never gets the mark, hence never the local route, and `input` lets
+ * nothing without the mark in. An agent can therefore not talk to the gateway's own services
+ * either: those packets meet the acceptor or a drop.
  *
  * Expressions, by kind (a, b, c of struct np_expr):
- *	META_LOAD key; META_SET key; CMP op + data; LOOKUP flags + set; PAYLOAD base, offset, length;
- *	FIB result, flags; IMMEDIATE data; VERDICT code; LIMIT rate, unit seconds, burst; LOG level + prefix;
+ *	META_LOAD key; META_SET key; CMP op + data; LOOKUP flags + set;
+ *	PAYLOAD base, offset, length; FIB result, flags; IMMEDIATE data; VERDICT code;
+ *	LIMIT rate, unit seconds, burst; LOG level + prefix;
  *	REJECT type, code; COUNTER and TPROXY nothing.
  */
 #include <arpa/inet.h>
@@ -126,7 +129,8 @@ static void rule_neighbour(struct np_plan *plan, int chain, uint8_t type, const 
 	payload(rule, NFT_PAYLOAD_NETWORK_HEADER, IPV6_HOP_OFFSET, 1);
 	cmp_u8(rule, 255);
 	verdict(rule, NF_ACCEPT);
-	snprintf(rule->text, sizeof(rule->text), "icmpv6 type %s ip6 hoplimit 255 accept", type_text);
+	snprintf(rule->text, sizeof(rule->text), "icmpv6 type %s ip6 hoplimit 255 accept",
+		 type_text);
 }
 
 /* ip|ip6 saddr != @agents counter drop, or daddr @never counter drop */
@@ -191,8 +195,8 @@ static void capture(struct np_rule *rule, const char *match, uint16_t port, uint
 	immediate(rule, &mark, sizeof(mark));
 	expr_add(rule, NP_META_SET)->a = NFT_META_MARK;
 	verdict(rule, NF_ACCEPT);
-	snprintf(rule->text, sizeof(rule->text), "%s tproxy to :%u meta mark set 0x%08x accept", match, port,
-		 mark);
+	snprintf(rule->text, sizeof(rule->text), "%s tproxy to :%u meta mark set 0x%08x accept",
+		 match, port, mark);
 }
 
 static void rule_capture_tcp(struct np_plan *plan, const struct np_input *in)
@@ -233,7 +237,8 @@ static void rule_refuse_quic(struct np_plan *plan)
 /* limit rate 10/second burst 20 packets log prefix "slapenir drop: ", then: counter drop */
 static void rules_drop_rest(struct np_plan *plan)
 {
-	struct np_rule *rule = rule_add(plan, NP_CHAIN_PREROUTING, "what is dropped is logged, bounded");
+	struct np_rule *rule = rule_add(plan, NP_CHAIN_PREROUTING,
+					"what is dropped is logged, bounded");
 	struct np_expr *e = expr_add(rule, NP_LIMIT);
 
 	e->a = 10;
@@ -242,10 +247,11 @@ static void rules_drop_rest(struct np_plan *plan)
 	e = expr_add(rule, NP_LOG);
 	e->a = LOG_LEVEL_WARNING;
 	e->text = "slapenir drop: ";
-	snprintf(rule->text, sizeof(rule->text), "limit rate 10/second burst 20 packets log prefix \"%s\"",
-		 e->text);
+	snprintf(rule->text, sizeof(rule->text),
+		 "limit rate 10/second burst 20 packets log prefix \"%s\"", e->text);
 
-	rule = rule_add(plan, NP_CHAIN_PREROUTING, "every other protocol, and what no listener took");
+	rule = rule_add(plan, NP_CHAIN_PREROUTING,
+			"every other protocol, and what no listener took");
 	expr_add(rule, NP_COUNTER);
 	verdict(rule, NF_DROP);
 	snprintf(rule->text, sizeof(rule->text), "counter drop");
@@ -270,18 +276,22 @@ void np_plan_rules(struct np_plan *plan, const struct np_input *in)
 {
 	struct np_rule *rule;
 
-	rule = rule_add(plan, NP_CHAIN_PREROUTING, "only agents are captured, not the gateway's own traffic");
+	rule = rule_add(plan, NP_CHAIN_PREROUTING,
+			"only agents are captured, not the gateway's own traffic");
 	match_interface(plan, rule, true);
 	verdict(rule, NFT_RETURN);
-	snprintf(rule->text, sizeof(rule->text), "iifname != @%s return", plan->sets[NP_SET_INTERFACES].name);
+	snprintf(rule->text, sizeof(rule->text), "iifname != @%s return",
+		 plan->sets[NP_SET_INTERFACES].name);
 
 	rule_neighbour(plan, NP_CHAIN_PREROUTING, ICMPV6_ND_SOLICIT, "nd-neighbor-solicit");
 	rule_neighbour(plan, NP_CHAIN_PREROUTING, ICMPV6_ND_ADVERT, "nd-neighbor-advert");
 	rule_address(plan, NP_SET_AGENTS4, true, "no spoofed source");
 	rule_address(plan, NP_SET_AGENTS6, true, "no spoofed source");
 	rule_reverse_path(plan);
-	rule_address(plan, NP_SET_NEVER4, false, "not to be dialled: this host, loopback, multicast");
-	rule_address(plan, NP_SET_NEVER6, false, "not to be dialled: this host, loopback, multicast");
+	rule_address(plan, NP_SET_NEVER4, false,
+		     "not to be dialled: this host, loopback, multicast");
+	rule_address(plan, NP_SET_NEVER6, false,
+		     "not to be dialled: this host, loopback, multicast");
 	rule_capture_tcp(plan, in);
 	rule_capture_dns(plan, in);
 	rule_refuse_quic(plan);

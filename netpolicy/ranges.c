@@ -1,8 +1,9 @@
 /*
  * ranges.c - sets of addresses as sorted, disjoint, inclusive ranges
  *
- * Sources of agents may overlap; the kernel's interval sets may not. Here they are sorted and merged once, so that
- * render, apply and check all speak of the same ranges. Interface names are ranges of one key and never merged.
+ * Sources of agents may overlap; the kernel's interval sets may not. Here they are sorted and
+ * merged once, so that render, apply and check all speak of the same ranges. Interface names are
+ * ranges of one key and never merged.
  */
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -79,7 +80,8 @@ static void range_from_cidr(const struct cidr *cidr, struct np_range *range)
 	}
 }
 
-enum err np_ranges_from_cidrs(const struct cidr *cidrs, size_t n, uint8_t family, struct np_set *set)
+enum err np_ranges_from_cidrs(const struct cidr *cidrs, size_t n, uint8_t family,
+			      struct np_set *set)
 {
 	size_t count = 0;
 
@@ -120,7 +122,8 @@ static int range_prefix(const struct np_range *range, size_t len)
 	return (int)bits;
 }
 
-const char *np_range_text(enum np_set_type type, const struct np_range *range, char dst[NP_RANGE_TEXT_MAX])
+const char *np_range_text(enum np_set_type type, const struct np_range *range,
+			  char dst[NP_RANGE_TEXT_MAX])
 {
 	int family = type == NP_SET_IPV4 ? AF_INET : AF_INET6;
 	size_t len = np_set_key_len(type);

@@ -1,9 +1,9 @@
 /*
  * render.c - the plan as a person would type it
  *
- * The whole output is one valid nft file: `netpolicy render | nft -f -` sets up the table (atomically: the table is
- * made, deleted and made again, so that it also replaces an older one). The ip and sysctl commands stand behind it
- * as comments, ready to be copied.
+ * The whole output is one valid nft file: `netpolicy render | nft -f -` sets up the table
+ * (atomically: the table is made, deleted and made again, so that it also replaces an older one).
+ * The ip and sysctl commands stand behind it as comments, ready to be copied.
  */
 #include <netinet/in.h>
 #include <linux/netfilter.h>
@@ -26,12 +26,14 @@ static enum err render_set(const struct np_set *set, struct buf *out)
 	return buf_append_str(out, "\t}\n\n");
 }
 
-static enum err render_chain(const struct np_plan *plan, const struct np_chain *chain, struct buf *out)
+static enum err render_chain(const struct np_plan *plan, const struct np_chain *chain,
+			     struct buf *out)
 {
 	const char *why = NULL;
 
-	TRY(buf_printf(out, "\tchain %s {\n\t\ttype filter hook %s priority %s; policy %s;\n", chain->name,
-		       chain->hook_text, chain->priority_text, chain->policy == NF_DROP ? "drop" : "accept"));
+	TRY(buf_printf(out, "\tchain %s {\n\t\ttype filter hook %s priority %s; policy %s;\n",
+		       chain->name, chain->hook_text, chain->priority_text,
+		       chain->policy == NF_DROP ? "drop" : "accept"));
 	for (size_t i = 0; i < plan->n_rules; i++) {
 		const struct np_rule *rule = &plan->rules[i];
 
@@ -68,23 +70,27 @@ static enum err render_sysctls(const struct np_plan *plan, struct buf *out)
 		const struct np_sysctl *s = &plan->sysctls[i];
 
 		if (strchr(s->path, '*'))
-			TRY(buf_printf(out, "# for f in /proc/sys/%s; do echo %s > \"$f\"; done\t# %s\n", s->path,
-				       s->value, s->why));
+			TRY(buf_printf(out,
+				       "# for f in /proc/sys/%s; do echo %s > \"$f\"; done\t# %s\n",
+				       s->path, s->value, s->why));
 		else
-			TRY(buf_printf(out, "# sysctl -w %s=%s\t# %s\n", s->path, s->value, s->why));
+			TRY(buf_printf(out, "# sysctl -w %s=%s\t# %s\n", s->path, s->value,
+				       s->why));
 	}
 	return ERR_OK;
 }
 
 static enum err render_routing(const struct np_plan *plan, struct buf *out)
 {
-	TRY(buf_append_str(out, "\n# Marked packets are for this host, whatever their destination.\n"
-				"# ip link set lo up\n"));
+	TRY(buf_append_str(out,
+			   "\n# Marked packets are for this host, whatever their destination.\n"
+			   "# ip link set lo up\n"));
 	for (int v = 4; v <= 6; v += 2)
-		TRY(buf_printf(out, "# ip -%d route replace local default dev lo table %u\n", v, plan->table));
+		TRY(buf_printf(out, "# ip -%d route replace local default dev lo table %u\n", v,
+			       plan->table));
 	for (int v = 4; v <= 6; v += 2)
-		TRY(buf_printf(out, "# ip -%d rule add pref %d fwmark 0x%x lookup %u\n", v, NP_RULE_PREF,
-			       plan->mark, plan->table));
+		TRY(buf_printf(out, "# ip -%d rule add pref %d fwmark 0x%x lookup %u\n", v,
+			       NP_RULE_PREF, plan->mark, plan->table));
 	return ERR_OK;
 }
 

@@ -27,7 +27,8 @@ static enum err json_sets(const struct np_plan *plan, struct buf *out)
 	for (size_t i = 0; i < NP_N_SETS; i++) {
 		const struct np_set *set = &plan->sets[i];
 
-		TRY(buf_printf(out, "%s{\"name\":\"%s\",\"type\":\"%s\",\"interval\":%s,\"elements\":[",
+		TRY(buf_printf(out,
+			       "%s{\"name\":\"%s\",\"type\":\"%s\",\"interval\":%s,\"elements\":[",
 			       i ? "," : "", set->name, types[set->type],
 			       set->type == NP_SET_IFNAME ? "false" : "true"));
 		for (size_t k = 0; k < set->n; k++) {
@@ -68,7 +69,9 @@ static enum err json_chains(const struct np_plan *plan, struct buf *out)
 	for (size_t i = 0; i < NP_N_CHAINS; i++) {
 		const struct np_chain *chain = &plan->chains[i];
 
-		TRY(buf_printf(out, "%s{\"name\":\"%s\",\"hook\":\"%s\",\"priority\":%d,\"policy\":\"%s\",\"rules\":[",
+		TRY(buf_printf(out,
+			       "%s{\"name\":\"%s\",\"hook\":\"%s\",\"priority\":%d,\"policy\":"
+			       "\"%s\",\"rules\":[",
 			       i ? "," : "", chain->name, chain->hook_text, chain->priority,
 			       chain->policy == NF_DROP ? "drop" : "accept"));
 		TRY(json_rules(plan, chain->name, out));
@@ -81,12 +84,15 @@ static enum err json_routing(const struct np_plan *plan, struct buf *out)
 {
 	TRY(buf_append_str(out, ",\"ip_rules\":["));
 	for (int v = 4; v <= 6; v += 2)
-		TRY(buf_printf(out, "%s{\"family\":\"ipv%d\",\"pref\":%d,\"fwmark\":%u,\"table\":%u}",
+		TRY(buf_printf(out,
+			       "%s{\"family\":\"ipv%d\",\"pref\":%d,\"fwmark\":%u,\"table\":%u}",
 			       v == 6 ? "," : "", v, NP_RULE_PREF, plan->mark, plan->table));
 	TRY(buf_append_str(out, "],\"routes\":["));
 	for (int v = 4; v <= 6; v += 2)
-		TRY(buf_printf(out, "%s{\"family\":\"ipv%d\",\"type\":\"local\",\"destination\":\"default\","
-				    "\"device\":\"lo\",\"table\":%u}", v == 6 ? "," : "", v, plan->table));
+		TRY(buf_printf(out,
+			       "%s{\"family\":\"ipv%d\",\"type\":\"local\","
+			       "\"destination\":\"default\",\"device\":\"lo\",\"table\":%u}",
+			       v == 6 ? "," : "", v, plan->table));
 	return buf_append_str(out, "]");
 }
 
@@ -102,8 +108,8 @@ static enum err json_sysctls(const struct np_plan *plan, struct buf *out)
 		TRY(pair(out, "value", s->value));
 		TRY(buf_append_str(out, ","));
 		TRY(pair(out, "why", s->why));
-		TRY(buf_printf(out, ",\"optional\":%s,\"covered\":%s}", s->optional ? "true" : "false",
-			       s->covered ? "true" : "false"));
+		TRY(buf_printf(out, ",\"optional\":%s,\"covered\":%s}",
+			       s->optional ? "true" : "false", s->covered ? "true" : "false"));
 	}
 	return buf_append_str(out, "]");
 }

@@ -1,8 +1,9 @@
 /*
  * report.c - findings, and how they are told
  *
- * check, apply, remove and route collect what they have to say here and never print themselves. A finding that
- * could not be kept for want of memory is not forgotten: `lost` makes the report count as a failure.
+ * check, apply, remove and route collect what they have to say here and never print themselves. A
+ * finding that could not be kept for want of memory is not forgotten: `lost` makes the report count
+ * as a failure.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,8 +22,8 @@ static bool report_grow(struct np_report *report)
 	return true;
 }
 
-void np_report_add(struct np_report *report, enum np_finding_kind kind, const char *object, const char *expected,
-		   const char *fmt, ...)
+void np_report_add(struct np_report *report, enum np_finding_kind kind, const char *object,
+		   const char *expected, const char *fmt, ...)
 {
 	struct np_finding f = { .kind = kind };
 	va_list args;
@@ -49,11 +50,11 @@ void np_report_errno(struct np_report *report, const char *object, int code, con
 {
 	if (code == EPERM || code == EACCES)
 		np_report_add(report, NP_FAILURE, object, "",
-			      "%s%s%s (this needs root or CAP_NET_ADMIN in this network namespace)", strerror(code),
-			      detail[0] ? ": " : "", detail);
+			      "%s%s%s (this needs root or CAP_NET_ADMIN in this network namespace)",
+			      strerror(code), detail[0] ? ": " : "", detail);
 	else
-		np_report_add(report, NP_FAILURE, object, "", "%s%s%s", strerror(code), detail[0] ? ": " : "",
-			      detail);
+		np_report_add(report, NP_FAILURE, object, "", "%s%s%s", strerror(code),
+			      detail[0] ? ": " : "", detail);
 }
 
 void np_report_release(struct np_report *report)
@@ -86,8 +87,8 @@ enum err np_report_text(const struct np_report *report, enum np_finding_kind kin
 		if (f->kind != kind)
 			continue;
 		if (f->expected[0])
-			TRY(buf_printf(out, "%s: %s: expected %s, found %s\n", labels[kind], f->object, f->expected,
-				       f->found));
+			TRY(buf_printf(out, "%s: %s: expected %s, found %s\n", labels[kind],
+				       f->object, f->expected, f->found));
 		else
 			TRY(buf_printf(out, "%s: %s: %s\n", labels[kind], f->object, f->found));
 	}
@@ -96,7 +97,8 @@ enum err np_report_text(const struct np_report *report, enum np_finding_kind kin
 	return ERR_OK;
 }
 
-static enum err json_list(const struct np_report *report, enum np_finding_kind kind, struct buf *out)
+static enum err json_list(const struct np_report *report, enum np_finding_kind kind,
+			  struct buf *out)
 {
 	const char *comma = "";
 
@@ -119,7 +121,8 @@ static enum err json_list(const struct np_report *report, enum np_finding_kind k
 
 enum err np_report_json(const struct np_report *report, struct buf *out)
 {
-	bool ok = np_report_count(report, NP_DRIFT) == 0 && np_report_count(report, NP_FAILURE) == 0;
+	bool ok = np_report_count(report, NP_DRIFT) == 0 &&
+		  np_report_count(report, NP_FAILURE) == 0;
 
 	TRY(buf_printf(out, "{\"ok\":%s,\"drift\":[", ok ? "true" : "false"));
 	TRY(json_list(report, NP_DRIFT, out));

@@ -301,7 +301,8 @@ static const char *route_type(uint8_t type)
 const char *np_ip_route_text(const struct np_ip_route *route, char dst[NP_ROUTE_TEXT_MAX])
 {
 	struct addr to = { .family = route->family };
-	char address[ADDR_TEXT_MAX], text[ADDR_TEXT_MAX + 8], dev[IF_NAMESIZE], via[ADDR_TEXT_MAX + 8] = "";
+	char address[ADDR_TEXT_MAX], text[ADDR_TEXT_MAX + 8], dev[IF_NAMESIZE],
+		via[ADDR_TEXT_MAX + 8] = "";
 	const char *name = route->oif ? if_indextoname(route->oif, dev) : NULL;
 
 	memcpy(to.ip, route->dst, sizeof(to.ip));
@@ -314,8 +315,8 @@ const char *np_ip_route_text(const struct np_ip_route *route, char dst[NP_ROUTE_
 
 		snprintf(via, sizeof(via), " via %s", addr_ip_text(&route->via, gateway));
 	}
-	snprintf(dst, NP_ROUTE_TEXT_MAX, "%s%s%s%s%s table %u metric %u%s", route_type(route->type), text, via,
-		 name ? " dev " : "", name ? name : "", route->table, route->metric,
+	snprintf(dst, NP_ROUTE_TEXT_MAX, "%s%s%s%s%s table %u metric %u%s", route_type(route->type),
+		 text, via, name ? " dev " : "", name ? name : "", route->table, route->metric,
 		 route->multipath ? " (several next hops)" : "");
 	return dst;
 }

@@ -1,7 +1,8 @@
 /*
  * rtnl_internal.h - ip rules, routes and links, as the kernel lists them
  *
- * Each record keeps the message it came in: sent back with another type it deletes exactly that rule or route.
+ * Each record keeps the message it came in: sent back with another type it deletes exactly that
+ * rule or route.
  */
 #pragma once
 

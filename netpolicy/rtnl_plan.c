@@ -1,9 +1,9 @@
 /*
  * rtnl_plan.c - the ip rule and the local route, both families: apply, check, remove
  *
- * Ours is every rule that bears our mark or leads to our table, and every route in our table; there shall be exactly
- * one of each. What is not as planned is deleted and made anew. In between marked packets find no local route and
- * die in the forward chain: closed, not open.
+ * Ours is every rule that bears our mark or leads to our table, and every route in our table; there
+ * shall be exactly one of each. What is not as planned is deleted and made anew. In between marked
+ * packets find no local route and die in the forward chain: closed, not open.
  */
 #include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
@@ -47,7 +47,8 @@ static void drift(struct rtnl_work *w, const char *what, const char *expected, c
 
 static bool rule_is_ours(const struct rtnl_work *w, const struct np_ip_rule *r)
 {
-	return r->mark == w->plan->mark || (r->action == FR_ACT_TO_TBL && r->table == w->plan->table);
+	return r->mark == w->plan->mark ||
+	       (r->action == FR_ACT_TO_TBL && r->table == w->plan->table);
 }
 
 static bool rule_is_planned(const struct rtnl_work *w, const struct np_ip_rule *r)
@@ -69,8 +70,8 @@ static void rules_check(struct rtnl_work *w, const struct np_ip_rules *rules)
 	char expected[NP_ROUTE_TEXT_MAX], found[NP_ROUTE_TEXT_MAX];
 	size_t planned = 0;
 
-	snprintf(expected, sizeof(expected), "pref %d fwmark 0x%x lookup %u", NP_RULE_PREF, w->plan->mark,
-		 w->plan->table);
+	snprintf(expected, sizeof(expected), "pref %d fwmark 0x%x lookup %u", NP_RULE_PREF,
+		 w->plan->mark, w->plan->table);
 	for (size_t i = 0; i < rules->n; i++) {
 		const struct np_ip_rule *r = &rules->items[i];
 
@@ -92,7 +93,8 @@ static void rules_note_others(struct rtnl_work *w, const struct np_ip_rules *rul
 
 	for (size_t i = 0; i < rules->n; i++)
 		if (!rule_is_ours(w, &rules->items[i]) && rule_is_in_the_way(&rules->items[i]))
-			np_report_add(w->report, NP_NOTE, "ip rule", "", "not ours but asked before ours: %s",
+			np_report_add(w->report, NP_NOTE, "ip rule", "",
+				      "not ours but asked before ours: %s",
 				      np_ip_rule_text(&rules->items[i], found));
 }
 
@@ -145,7 +147,8 @@ static bool route_in_table(const struct np_ip_route *r, const void *arg)
 
 static bool route_is_planned(const struct rtnl_work *w, const struct np_ip_route *r)
 {
-	return r->type == RTN_LOCAL && r->bits == 0 && r->oif == w->lo && !r->via.family && !r->multipath;
+	return r->type == RTN_LOCAL && r->bits == 0 && r->oif == w->lo && !r->via.family &&
+	       !r->multipath;
 }
 
 static void routes_check(struct rtnl_work *w, const struct np_ip_routes *routes)
@@ -168,7 +171,8 @@ static void routes_change(struct rtnl_work *w, const struct np_ip_routes *routes
 	int code;
 
 	for (size_t i = 0; i < routes->n; i++) {
-		if (w->job == RTNL_APPLY && route_is_planned(w, &routes->items[i]) && planned++ == 0)
+		if (w->job == RTNL_APPLY && route_is_planned(w, &routes->items[i]) &&
+		    planned++ == 0)
 			continue;
 		code = np_rtnl_delete(&w->nl, routes->items[i].raw, RTM_DELROUTE);
 		if (code)
@@ -231,7 +235,8 @@ static void rtnl_do(const struct np_plan *plan, struct np_report *report, enum r
 		if (w.family == AF_INET6 && !np_ipv6_is_on()) {
 			if (job != RTNL_REMOVE)
 				np_report_add(report, NP_NOTE, "IPv6", "",
-					      "off on lo: no rule and route, agents' IPv6 packets are dropped");
+					      "off on lo: no rule and route, agents' IPv6 packets "
+					      "are dropped");
 			continue;
 		}
 		routes_do(&w);

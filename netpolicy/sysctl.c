@@ -1,9 +1,9 @@
 /*
  * sysctl.c - kernel settings below /proc/sys: written only where they differ
  *
- * A `*` in a path stands for every interface there is right now. Containers often see /proc/sys read-only: where the
- * value is right already that is no obstacle; where it is wrong it is a failure that says so, or a note if the rules
- * drop what the setting is about anyway.
+ * A `*` in a path stands for every interface there is right now. Containers often see /proc/sys
+ * read-only: where the value is right already that is no obstacle; where it is wrong it is a
+ * failure that says so, or a note if the rules drop what the setting is about anyway.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -64,7 +64,8 @@ static bool may_be_absent(const struct np_sysctl *s, int code)
 }
 
 /* Wrong, and nobody here can set it right. */
-static void read_only(const struct np_sysctl *s, const char *path, const char *value, struct np_report *report)
+static void read_only(const struct np_sysctl *s, const char *path, const char *value,
+		      struct np_report *report)
 {
 	char object[160];
 
@@ -108,7 +109,8 @@ static void one_check(const struct np_sysctl *s, const char *path, struct np_rep
 		return;
 	object_name(path, object);
 	if (code == ENOENT)
-		np_report_add(report, NP_DRIFT, object, s->value, "nothing (does the interface exist?)");
+		np_report_add(report, NP_DRIFT, object, s->value,
+			      "nothing (does the interface exist?)");
 	else if (code)
 		np_report_errno(report, object, code, "");
 	else if (strcmp(value, s->value) != 0 && s->covered && is_read_only(path))
@@ -118,7 +120,8 @@ static void one_check(const struct np_sysctl *s, const char *path, struct np_rep
 }
 
 /* For each interface in place of the `*`; one that goes away meanwhile is no finding. */
-static void each_interface(const struct np_sysctl *s, const char *star, struct np_report *report, sysctl_fn *fn)
+static void each_interface(const struct np_sysctl *s, const char *star, struct np_report *report,
+			   sysctl_fn *fn)
 {
 	struct np_sysctl one = *s;
 	char dir[128], path[384];
@@ -142,7 +145,8 @@ static void each_interface(const struct np_sysctl *s, const char *star, struct n
 	closedir(d);
 }
 
-static void each(const struct np_plan *plan, struct np_report *report, bool forwarding_only, sysctl_fn *fn)
+static void each(const struct np_plan *plan, struct np_report *report, bool forwarding_only,
+		 sysctl_fn *fn)
 {
 	char path[160];
 
