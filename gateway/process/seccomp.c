@@ -27,9 +27,11 @@ static const int common[] = {
 	SCMP_SYS(nanosleep), SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(getrandom),
 	SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask),
 	SCMP_SYS(rt_sigaction), SCMP_SYS(restart_syscall), SCMP_SYS(getpid), SCMP_SYS(gettid),
-	SCMP_SYS(tgkill), SCMP_SYS(sched_yield), SCMP_SYS(fstat), SCMP_SYS(lseek), SCMP_SYS(membarrier),
-	SCMP_SYS(getppid), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid),
-	SCMP_SYS(mlock), SCMP_SYS(munlock), SCMP_SYS(shutdown), SCMP_SYS(getrusage),
+	SCMP_SYS(tgkill), SCMP_SYS(sched_yield), SCMP_SYS(fstat), SCMP_SYS(lseek),
+	SCMP_SYS(membarrier), SCMP_SYS(getppid), SCMP_SYS(getuid), SCMP_SYS(geteuid),
+	SCMP_SYS(getgid),
+	SCMP_SYS(getegid), SCMP_SYS(mlock), SCMP_SYS(munlock), SCMP_SYS(shutdown),
+	SCMP_SYS(getrusage),
 	SCMP_SYS(sched_getaffinity), SCMP_SYS(rseq), SCMP_SYS(set_robust_list),
 	SCMP_SYS(clock_getres), SCMP_SYS(getcpu),
 };
@@ -40,8 +42,8 @@ static const int worker_only[] = {
 	SCMP_SYS(epoll_pwait2), SCMP_SYS(eventfd2), SCMP_SYS(pipe2), SCMP_SYS(timerfd_create),
 	SCMP_SYS(timerfd_settime), SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(accept),
 	SCMP_SYS(accept4), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt),
-	SCMP_SYS(setsockopt), SCMP_SYS(recvmmsg), SCMP_SYS(sendmmsg), SCMP_SYS(dup), SCMP_SYS(uname),
-	SCMP_SYS(fadvise64),
+	SCMP_SYS(setsockopt), SCMP_SYS(recvmmsg), SCMP_SYS(sendmmsg), SCMP_SYS(dup),
+	SCMP_SYS(uname), SCMP_SYS(fadvise64),
 };
 
 /* Named files, and what libraries ask out of curiosity: refused, survived. */
