@@ -58,7 +58,8 @@ struct exchange {
 	struct upstream *up;
 	struct upstream_target target;
 	struct net_timer timer;
-	size_t waiting;			/* bytes the upstream had not taken when the timer was started */
+	/* Bytes the upstream had not taken when the timer was started. */
+	size_t waiting;
 	/* request */
 	struct http_request req;	/* slices in the arena */
 	enum rewrite_context req_context;
