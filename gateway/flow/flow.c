@@ -329,7 +329,8 @@ size_t flow_server_count(const struct flow_server *s)
 }
 
 /*
- * Closing only asks: every flow stays in the list until its leg has closed, so walking it is safe.
+ * On any open connection a request may be under way: it gets its answer, which says that it was the last. What stays
+ * idle closes a little later.
  */
 void flow_server_drain(struct flow_server *s)
 {
@@ -338,16 +339,12 @@ void flow_server_drain(struct flow_server *s)
 		struct flow *f = container_of(l, struct flow, link);
 
 		f->h1.keep_alive = false;
-		if (f->state != FLOW_HEAD || f->h1.head_begun)
-			continue;
-		/* A connection that has just been opened gets its first request answered. */
-		if (f->h1.served)
-			flow_close(f);
-		else
-			net_timer_start(&f->timer, FLOW_FIRST_MS);
+		if (f->state == FLOW_HEAD && !f->h1.head_begun)
+			net_timer_start(&f->timer, FLOW_LAST_MS);
 	}
 }
 
+/* Closing only asks: every flow stays in the list until its leg has closed, so walking it is safe. */
 void flow_server_abort(struct flow_server *s)
 {
 	s->draining = true;

@@ -33,7 +33,6 @@ struct flow_h1 {
 	struct h1_body body;
 	struct h1_chunks chunks;	/* of the response */
 	bool head_begun;	/* bytes of a head are waiting */
-	bool served;		/* a request has come before */
 	bool request_done;	/* the request was read to its end */
 	bool keep_alive;	/* after this exchange */
 	bool chunked;		/* how the response's body is framed */
@@ -69,7 +68,7 @@ struct flow_server {
 };
 
 #define FLOW_LINGER_MS 2000
-#define FLOW_FIRST_MS 1000	/* while draining: from now to the first request */
+#define FLOW_LAST_MS 1000	/* while draining: from now to the last request of an idle connection */
 
 /* flow.c */
 void flow_move(struct flow *f, enum flow_state to);

@@ -63,7 +63,6 @@ static void h1_begin_request(struct flow *f, const struct http_request *req)
 	bool expects = req->expect_continue && body && req->minor == 1;
 
 	f->h1.keep_alive = req->keep_alive && !f->server->draining;
-	f->h1.served = true;
 	f->h1.minor = req->minor;
 	f->h1.request_done = !body;
 	if (body)
