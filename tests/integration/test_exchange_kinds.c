@@ -2,8 +2,9 @@
  * test_exchange_kinds.c - every kind of exchange, cut at every byte of either side
  * links: room_flow
  *
- * Each row is played whole, byte by byte, and once for every place where the agent's or the upstream's bytes can be
- * cut in two; what each side received, its chunks joined, must be the same every time.
+ * Each row is played whole, byte by byte, and once for every place where the agent's or the
+ * upstream's bytes can be cut in two; what each side received, its chunks joined, must be the same
+ * every time.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +31,8 @@ struct row {
 	bool head;			/* answers have no body */
 	bool ends;			/* the gateway closes afterwards */
 	bool fin;			/* the agent half-closes behind its bytes */
-	bool early;			/* what of the body reaches the upstream depends on the cut */
+	/* What of the body reaches the upstream depends on the cut. */
+	bool early;
 };
 
 static const struct row rows[] = {
@@ -45,7 +47,8 @@ static const struct row rows[] = {
 		.name = "tokens in path, query, field and Basic; answer with length",
 		.request = "GET /p/" RIG_DUMMY "/x?k=" RIG_DUMMY "&z=1 HTTP/1.1\r\n" HOST
 			   "Authorization: Bearer " RIG_DUMMY "\r\nX: Basic\r\n\r\n",
-		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsome text", RIG_KEEP, false } },
+		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsome text",
+			       RIG_KEEP, false } },
 		.upstream = "GET /p/REAL%2Fcanary%2Bone%3Alonger%20than%20the%20dummy/x"
 			    "?k=REAL%2Fcanary%2Bone%3Alonger%20than%20the%20dummy&z=1 HTTP/1.1\r\n"
 			    HOST "Authorization: Bearer " RIG_REAL "\r\nX: Basic\r\n"
@@ -55,9 +58,12 @@ static const struct row rows[] = {
 	},
 	{
 		.name = "token in a body with length, real value in one",
-		.request = "POST /in HTTP/1.1\r\n" HOST "Content-Length: 24\r\n\r\nabc " RIG_DUMMY " xyz..",
-		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 45\r\n\r\nyou: " RIG_REAL ".\n.", RIG_KEEP, false } },
-		.upstream = "POST /in HTTP/1.1\r\n" HOST "Content-Length: 47\r\nAccept-Encoding: identity\r\n\r\n"
+		.request = "POST /in HTTP/1.1\r\n" HOST "Content-Length: 24\r\n\r\nabc " RIG_DUMMY
+			   " xyz..",
+		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 45\r\n\r\nyou: " RIG_REAL ".\n.",
+			       RIG_KEEP, false } },
+		.upstream = "POST /in HTTP/1.1\r\n" HOST "Content-Length: 47\r\n"
+							 "Accept-Encoding: identity\r\n\r\n"
 			    "abc " RIG_REAL " xyz..",
 		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\nyou: [REDACTED].\n.",
 		.redactions = 1,
@@ -67,10 +73,13 @@ static const struct row rows[] = {
 		.name = "chunks both ways, trailers back",
 		.request = "PUT /c HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
 			   "3\r\ndum\r\n8\r\nmy-token\r\n1;x=y\r\n-\r\n4\r\n01 !\r\n0\r\n\r\n",
-		.replies = { { "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n"
-			       "6\r\nREAL-c\r\nC\r\nanary-same a\r\n1\r\nb\r\n0\r\nT: " RIG_REAL_SAME "\r\n\r\n",
+		.replies = { { "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n"
+			       "Trailer: T\r\n\r\n"
+			       "6\r\nREAL-c\r\nC\r\nanary-same a\r\n1\r\nb\r\n0\r\nT: "
+			       RIG_REAL_SAME "\r\n\r\n",
 			       RIG_KEEP, false } },
-		.upstream = "PUT /c HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nAccept-Encoding: identity\r\n\r\n"
+		.upstream = "PUT /c HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n"
+						       "Accept-Encoding: identity\r\n\r\n"
 			    RIG_REAL " !",
 		.agent = "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n"
 			 "[REDACTED] abT: [REDACTED]\r\n",
@@ -80,25 +89,30 @@ static const struct row rows[] = {
 	{
 		.name = "body that ends with the connection; real value in status line and fields",
 		.request = "GET /close HTTP/1.1\r\n" HOST "\r\n",
-		.replies = { { "HTTP/1.1 200 " RIG_REAL_SAME "\r\nLocation: /?" RIG_REAL_SAME "\r\n\r\n"
+		.replies = { { "HTTP/1.1 200 " RIG_REAL_SAME "\r\nLocation: /?" RIG_REAL_SAME
+			       "\r\n\r\n"
 			       "to the end " RIG_REAL_SAME, RIG_FIN, false } },
 		.upstream = "GET /close HTTP/1.1\r\n" MORE "\r\n",
-		.agent = "HTTP/1.1 200 [REDACTED]\r\nTransfer-Encoding: chunked\r\nLocation: /?[REDACTED]\r\n\r\n"
+		.agent = "HTTP/1.1 200 [REDACTED]\r\nTransfer-Encoding: chunked\r\n"
+			 "Location: /?[REDACTED]\r\n\r\n"
 			 "to the end [REDACTED]",
 		.redactions = 3,
 	},
 	{
 		.name = "real value in a field's name",
 		.request = "GET /name HTTP/1.1\r\n" HOST "\r\n",
-		.replies = { { "HTTP/1.1 200 OK\r\n" RIG_REAL_SAME ": v\r\nContent-Length: 0\r\n\r\n", RIG_KEEP, false } },
+		.replies = { { "HTTP/1.1 200 OK\r\n" RIG_REAL_SAME ": v\r\nContent-Length: 0\r\n\r\n",
+			       RIG_KEEP, false } },
 		.upstream = "GET /name HTTP/1.1\r\n" MORE "\r\n",
-		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nx-slapenir-redacted: [REDACTED]\r\n\r\n",
+		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+			 "x-slapenir-redacted: [REDACTED]\r\n\r\n",
 		.redactions = 1,
 	},
 	{
 		.name = "HEAD",
 		.request = "HEAD / HTTP/1.1\r\n" HOST "\r\n",
-		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n", RIG_KEEP, false } },
+		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n",
+			       RIG_KEEP, false } },
 		.upstream = "HEAD / HTTP/1.1\r\n" MORE "\r\n",
 		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n",
 		.head = true,
@@ -106,31 +120,43 @@ static const struct row rows[] = {
 	{
 		.name = "304 with a length",
 		.request = "GET / HTTP/1.1\r\n" HOST "If-None-Match: \"a\"\r\n\r\n",
-		.replies = { { "HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n", RIG_KEEP, false } },
-		.upstream = "GET / HTTP/1.1\r\n" HOST "If-None-Match: \"a\"\r\nAccept-Encoding: identity\r\n\r\n",
+		.replies = { { "HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n",
+			       RIG_KEEP, false } },
+		.upstream = "GET / HTTP/1.1\r\n" HOST "If-None-Match: \"a\"\r\n"
+						      "Accept-Encoding: identity\r\n\r\n",
 		.agent = "HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n",
 	},
 	{
 		.name = "interim answers before the final one",
 		.request = "GET / HTTP/1.1\r\n" HOST "\r\n",
-		.replies = { { "HTTP/1.1 103 Early Hints\r\nLink: <" RIG_REAL_SAME ">\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
-			       "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", RIG_KEEP, false } },
+		.replies = { { "HTTP/1.1 103 Early Hints\r\nLink: <" RIG_REAL_SAME
+			       ">\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+			       "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+			       RIG_KEEP, false } },
 		.upstream = "GET / HTTP/1.1\r\n" MORE "\r\n",
 		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
 	},
 	{
 		.name = "the gateway asks for the body",
-		.request = "POST / HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 4\r\n\r\nbody",
-		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", RIG_KEEP, false } },
-		.upstream = "POST / HTTP/1.1\r\n" HOST "Content-Length: 4\r\nAccept-Encoding: identity\r\n\r\nbody",
-		.agent = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		.request = "POST / HTTP/1.1\r\n" HOST "Expect: 100-continue\r\n"
+						      "Content-Length: 4\r\n\r\nbody",
+		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+			       RIG_KEEP, false } },
+		.upstream = "POST / HTTP/1.1\r\n" HOST "Content-Length: 4\r\n"
+						       "Accept-Encoding: identity\r\n\r\nbody",
+		.agent = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+			 "ok",
 	},
 	{
 		.name = "a final answer while the body is still coming",
-		.request = "POST /e HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
-		.replies = { { "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!", RIG_KEEP, true } },
-		.upstream = "POST /e HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nAccept-Encoding: identity\r\n\r\n",
-		.agent = "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!",
+		.request = "POST /e HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\n"
+						       "hello\r\n",
+		.replies = { { "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!",
+			       RIG_KEEP, true } },
+		.upstream = "POST /e HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n"
+							"Accept-Encoding: identity\r\n\r\n",
+		.agent = "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
+			 "no!",
 		.ends = true,
 		.early = true,
 	},
@@ -141,11 +167,13 @@ static const struct row rows[] = {
 			   "GET /3 HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n",
 		.replies = {
 			{ "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1", RIG_KEEP, false },
-			{ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n2\r\n0\r\n\r\n", RIG_KEEP, false },
+			{ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n2\r\n"
+			  "0\r\n\r\n", RIG_KEEP, false },
 			{ "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n3", RIG_KEEP, false },
 		},
 		.upstream = "GET /1 HTTP/1.1\r\n" MORE "\r\n"
-			    "POST /2 HTTP/1.1\r\n" HOST "Content-Length: 3\r\nAccept-Encoding: identity\r\n\r\nabc"
+			    "POST /2 HTTP/1.1\r\n" HOST "Content-Length: 3\r\n"
+							"Accept-Encoding: identity\r\n\r\nabc"
 			    "GET /3 HTTP/1.1\r\n" MORE "\r\n",
 		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1"
 			 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2"
@@ -166,7 +194,8 @@ static const struct row rows[] = {
 	{
 		.name = "a half-close behind the request waits for the answer",
 		.request = "GET /half HTTP/1.1\r\n" HOST "\r\n",
-		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf", RIG_KEEP, false } },
+		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhalf",
+			       RIG_KEEP, false } },
 		.upstream = "GET /half HTTP/1.1\r\n" MORE "\r\n",
 		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhalf",
 		.fin = true,
@@ -174,9 +203,11 @@ static const struct row rows[] = {
 	},
 	{
 		.name = "a dummy of another host passes unchanged",
-		.request = "GET /m HTTP/1.1\r\n" HOST "X: " RIG_DUMMY_OTHER "\r\nY: " RIG_DUMMY_TLS "\r\n\r\n",
+		.request = "GET /m HTTP/1.1\r\n" HOST "X: " RIG_DUMMY_OTHER "\r\nY: " RIG_DUMMY_TLS
+			   "\r\n\r\n",
 		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", RIG_KEEP, false } },
-		.upstream = "GET /m HTTP/1.1\r\n" HOST "X: " RIG_DUMMY_OTHER "\r\nY: " RIG_DUMMY_TLS "\r\n"
+		.upstream = "GET /m HTTP/1.1\r\n" HOST "X: " RIG_DUMMY_OTHER "\r\nY: " RIG_DUMMY_TLS
+			    "\r\n"
 			    "Accept-Encoding: identity\r\n\r\n",
 		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 	},
@@ -194,11 +225,12 @@ static bool answered(struct rig *r)
 
 static void show(const char *what, struct bytes got, const char *want)
 {
-	print_error("%s: %s, cuts %zu/%zu, step %zu\n--- got\n%.*s\n--- wanted\n%s\n", row->name, what, cut_agent,
-		    cut_upstream, step, (int)got.n, (const char *)got.p, want);
+	print_error("%s: %s, cuts %zu/%zu, step %zu\n--- got\n%.*s\n--- wanted\n%s\n", row->name,
+		    what, cut_agent, cut_upstream, step, (int)got.n, (const char *)got.p, want);
 }
 
-static void check_text(const char *what, struct bytes in, bool no_body, const char *want, bool prefix)
+static void check_text(const char *what, struct bytes in, bool no_body, const char *want,
+		       bool prefix)
 {
 	struct buf joined;
 	bool whole;

@@ -2,8 +2,9 @@
  * test_flow_close.c - somebody closes after k turns of the loop, for every k until all is over
  * links: room_flow
  *
- * Agent and upstream close, reset or half-close, the worker drains or aborts: whenever that is, every exchange is
- * audited once, no real value gets where it may not, and flow, exchange and connection are let go of.
+ * Agent and upstream close, reset or half-close, the worker drains or aborts: whenever that is,
+ * every exchange is audited once, no real value gets where it may not, and flow, exchange and
+ * connection are let go of.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,8 +28,10 @@ struct row {
 static const struct row rows[] = {
 	{
 		.name = "measured",
-		.request = "POST /x HTTP/1.1\r\nHost: api.test\r\nContent-Length: 14\r\n\r\n" RIG_DUMMY,
-		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n" RIG_REAL_SAME, RIG_KEEP, false } },
+		.request = "POST /x HTTP/1.1\r\nHost: api.test\r\nContent-Length: 14\r\n\r\n"
+			   RIG_DUMMY,
+		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n" RIG_REAL_SAME,
+		RIG_KEEP, false } },
 		.step = 9,
 		.exchanges = 1,
 	},
@@ -37,21 +40,25 @@ static const struct row rows[] = {
 		.request = "PUT /x HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n"
 			   "e\r\n" RIG_DUMMY "\r\n0\r\n\r\n",
 		.replies = { { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-			       "10\r\n" RIG_REAL_SAME "\r\n0\r\nT: " RIG_REAL_SAME "\r\n\r\n", RIG_KEEP, false } },
+			       "10\r\n" RIG_REAL_SAME "\r\n0\r\nT: " RIG_REAL_SAME "\r\n\r\n",
+			RIG_KEEP, false } },
 		.step = 9,
 		.exchanges = 1,
 	},
 	{
 		.name = "two in a row, sent at once",
-		.request = "GET /1 HTTP/1.1\r\nHost: api.test\r\n\r\nGET /2 HTTP/1.1\r\nHost: api.test\r\n\r\n",
+		.request = "GET /1 HTTP/1.1\r\nHost: api.test\r\n\r\nGET /2 HTTP/1.1\r\n"
+			   "Host: api.test\r\n\r\n",
 		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1", RIG_KEEP, false },
-			     { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n2\r\n0\r\n\r\n", RIG_CLOSE, false } },
+			     { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n2\r\n"
+			       "0\r\n\r\n", RIG_CLOSE, false } },
 		.step = 13,
 		.exchanges = 2,
 	},
 	{
 		.name = "denied while the body is coming",
-		.request = "PUT /denied/x HTTP/1.1\r\nHost: other.test\r\nContent-Length: 30\r\n\r\n0123456789",
+		.request = "PUT /denied/x HTTP/1.1\r\nHost: other.test\r\n"
+			   "Content-Length: 30\r\n\r\n0123456789",
 		.replies = { { "HTTP/1.1 200 OK\r\n\r\n", RIG_KEEP, false } },
 		.step = 9,
 		.exchanges = 1,
@@ -59,7 +66,8 @@ static const struct row rows[] = {
 	{
 		.name = "over TLS",
 		.request = "GET /x HTTP/1.1\r\nHost: api.test\r\nX: " RIG_DUMMY_TLS "\r\n\r\n",
-		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" RIG_REAL_TLS, RIG_KEEP, false } },
+		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" RIG_REAL_TLS,
+		RIG_KEEP, false } },
 		.step = 200,
 		.exchanges = 1,
 		.tls = true,
@@ -132,12 +140,14 @@ static size_t requests_upstream(void)
 /* Everything that happened was said once, in the way that fits. */
 static void check_events(void)
 {
-	size_t exchanges = rig_count_events(&rig, "exchange"), flows = rig_count_events(&rig, "flow.refused");
+	size_t exchanges = rig_count_events(&rig, "exchange"),
+	       flows = rig_count_events(&rig, "flow.refused");
 	size_t tunnels = rig_count_events(&rig, "tunnel"), heads = 0;
 	struct bytes in = buf_bytes(&agent->in);
 
 	assert_int_equal(exchanges + flows + tunnels, rig.n_events);
-	assert_true(flows <= 1 && tunnels <= 1 && exchanges <= (row->exchanges ? row->exchanges : 1));
+	assert_true(flows <= 1 && tunnels <= 1 &&
+		    exchanges <= (row->exchanges ? row->exchanges : 1));
 	assert_int_equal(rig_counter(&rig, OBSERVE_exchanges_total), exchanges);
 	/* What the agent was answered is in the audit. */
 	for (size_t n; (n = rig_http_length(in, true)) != 0; in = bytes_from(in, n), heads++)
@@ -173,12 +183,14 @@ static bool play(size_t how, size_t turns)
 	strike(how);
 	rig_settle(&rig);
 	if (!rig_let_go(&rig)) {
-		print_error("%s, %s after %zu turns: not let go of\n", row->name, ends[how].name, turns);
+		print_error("%s, %s after %zu turns: not let go of\n", row->name, ends[how].name,
+			    turns);
 		fail();
 	}
 	if (rig_peer_leaked(agent)) {
-		print_error("%s, %s after %zu turns: the agent got\n%.*s\n", row->name, ends[how].name, turns,
-			    (int)buf_len(&agent->in), (const char *)agent->in.data);
+		print_error("%s, %s after %zu turns: the agent got\n%.*s\n", row->name,
+			    ends[how].name, turns, (int)buf_len(&agent->in),
+			    (const char *)agent->in.data);
 		fail();
 	}
 	check_events();

@@ -1,5 +1,6 @@
 /*
- * test_flow_denial.c - what is refused, what fails, what takes too long: the answer and the audit line of each
+ * test_flow_denial.c - what is refused, what fails, what takes too long: the answer and the audit
+ * line of each
  * links: room_flow
  *
  * Times are small and waited for; none is measured.
@@ -38,62 +39,84 @@ struct row {
 #define GET "GET / HTTP/1.1\r\nHost: api.test\r\n\r\n"
 
 static const struct row rows[] = {
-	{ .name = "a host no rule allows", .request = "GET / HTTP/1.1\r\nHost: bad.test\r\nX: " RIG_DUMMY "\r\n\r\n",
+	{ .name = "a host no rule allows",
+	  .request = "GET / HTTP/1.1\r\nHost: bad.test\r\nX: " RIG_DUMMY "\r\n\r\n",
 	  .reason = "deny_host", .rule = "egress.default", .status = 403 },
-	{ .name = "a path a rule denies", .request = "GET /denied/x HTTP/1.1\r\nHost: other.test\r\n\r\n",
+	{ .name = "a path a rule denies",
+	  .request = "GET /denied/x HTTP/1.1\r\nHost: other.test\r\n\r\n",
 	  .reason = "deny_rule", .rule = "no", .status = 403 },
-	{ .name = "a real value in a field", .request = "GET / HTTP/1.1\r\nHost: api.test\r\nX: " RIG_REAL_OTHER "\r\n\r\n",
+	{ .name = "a real value in a field",
+	  .request = "GET / HTTP/1.1\r\nHost: api.test\r\nX: " RIG_REAL_OTHER "\r\n\r\n",
 	  .event = "secret.leak", .reason = "secret_leak", .status = 403 },
 	{ .name = "a real value in a small body",
 	  .request = "PUT / HTTP/1.1\r\nHost: api.test\r\nContent-Length: 16\r\n\r\n" RIG_REAL_SAME,
 	  .event = "secret.leak", .reason = "secret_leak", .status = 403 },
 	{ .name = "a real value in a streamed body",
-	  .request = "PUT / HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n" RIG_REAL_SAME
+	  .request = "PUT / HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n"
+		     RIG_REAL_SAME
 		     "\r\n0\r\n\r\n",
 	  .event = "secret.leak", .reason = "secret_leak", .status = 403, .leak = RIG_REAL_SAME },
-	{ .name = "no HTTP", .request = "\x01\x02garbage\r\n\r\n", .event = "flow.refused", .reason = "not_http" },
-	{ .name = "two lengths", .request = "PUT / HTTP/1.1\r\nHost: api.test\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+	{ .name = "no HTTP", .request = "\x01\x02garbage\r\n\r\n", .event = "flow.refused",
+	  .reason = "not_http" },
+	{ .name = "two lengths",
+	  .request = "PUT / HTTP/1.1\r\nHost: api.test\r\nContent-Length: 1\r\n"
+		     "Content-Length: 2\r\n\r\nab",
 	  .reason = "http_ambiguous", .status = 400 },
 	{ .name = "a broken chunk while the upstream is asked",
-	  .request = "PUT / HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n",
+	  .request = "PUT / HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n"
+		     "abc\r\nzz\r\n",
 	  .reason = "http_syntax", .status = 400 },
-	{ .name = "CONNECT", .request = "CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n",
+	{ .name = "CONNECT",
+	  .request = "CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n",
 	  .reason = "http_host_mismatch", .status = 421 },
-	{ .name = "nobody's source address", .request = GET, .event = "flow.refused", .reason = "deny_agent", .agent = 9 },
-	{ .name = "nobody listens", .request = GET, .reason = "connect_refused", .status = 502, .no_upstream = true },
-	{ .name = "the upstream says nothing", .request = GET, .reason = "upstream_timeout", .status = 504, .requests = 1,
+	{ .name = "nobody's source address", .request = GET, .event = "flow.refused",
+	  .reason = "deny_agent", .agent = 9 },
+	{ .name = "nobody listens", .request = GET, .reason = "connect_refused", .status = 502,
+	  .no_upstream = true },
+	{ .name = "the upstream says nothing", .request = GET, .reason = "upstream_timeout",
+	  .status = 504, .requests = 1,
 	  .spec = { .first_byte_ms = SHORT } },
 	{ .name = "the upstream stops within a measured body", .request = GET,
-	  .replies = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", .reason = "upstream_timeout", .status = 504,
+	  .replies = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
+	.reason = "upstream_timeout", .status = 504,
 	  .requests = 1, .spec = { .idle_ms = SHORT } },
 	{ .name = "the upstream stops within a streamed body", .request = GET,
-	  .replies = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", .reason = "upstream_timeout",
+	  .replies = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+	.reason = "upstream_timeout",
 	  .status = 200, .requests = 1, .spec = { .idle_ms = SHORT }, .begun = true },
 	{ .name = "the upstream closes within a streamed body", .request = GET,
-	  .replies = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", .then = RIG_CLOSE,
+	  .replies = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+	.then = RIG_CLOSE,
 	  .reason = "upstream_closed", .status = 200, .requests = 1, .begun = true },
 	{ .name = "the upstream answers no HTTP", .request = GET, .replies = "hello there\r\n\r\n",
 	  .reason = "upstream_http", .status = 502, .requests = 1 },
 	{ .name = "the upstream answers with both framings", .request = GET,
-	  .replies = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+	  .replies = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n"
+		     "3\r\nabc\r\n0\r\n\r\n",
 	  .reason = "upstream_http", .status = 502, .requests = 1 },
 	{ .name = "a coding nobody asked for", .request = GET,
 	  .replies = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
 	  .reason = "upstream_coding", .status = 502, .requests = 1 },
 	{ .name = "an upgrade nobody asked for", .request = GET,
-	  .replies = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+	  .replies = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n"
+		     "Connection: upgrade\r\n\r\n",
 	  .reason = "upstream_http", .status = 502, .requests = 1 },
-	{ .name = "a head that does not end", .request = "GET / HTTP/1.1\r\nHost: ap", .reason = "timeout", .status = 408,
+	{ .name = "a head that does not end", .request = "GET / HTTP/1.1\r\nHost: ap",
+	  .reason = "timeout", .status = 408,
 	  .spec = { .head_ms = SHORT } },
 	{ .name = "a body that does not come",
-	  .request = "PUT / HTTP/1.1\r\nHost: api.test\r\nContent-Length: 5\r\n\r\nab", .reason = "timeout", .status = 408,
+	  .request = "PUT / HTTP/1.1\r\nHost: api.test\r\nContent-Length: 5\r\n\r\nab",
+	.reason = "timeout", .status = 408,
 	  .spec = { .idle_ms = SHORT } },
-	{ .name = "not a byte", .request = "", .event = "flow.refused", .reason = "timeout", .spec = { .head_ms = SHORT } },
-	{ .name = "a ClientHello that does not end", .request = "\x16\x03\x01\x02\x01", .event = "flow.refused",
+	{ .name = "not a byte", .request = "", .event = "flow.refused", .reason = "timeout",
+	  .spec = { .head_ms = SHORT } },
+	{ .name = "a ClientHello that does not end", .request = "\x16\x03\x01\x02\x01",
+	  .event = "flow.refused",
 	  .reason = "timeout", .spec = { .head_ms = SHORT } },
 	{ .name = "an upstream that does not read the body",
 	  .request = "PUT / HTTP/1.1\r\nHost: other.test\r\nContent-Length: 40000000\r\n\r\n",
-	  .reason = "upstream_timeout", .status = 504, .requests = 1, .spec = { .idle_ms = SHORT }, .deaf = true },
+	  .reason = "upstream_timeout", .status = 504, .requests = 1, .spec = { .idle_ms = SHORT },
+	.deaf = true },
 };
 
 static struct rig rig;
@@ -152,7 +175,8 @@ static void play(void)
 	rig.up.deaf = row->deaf;
 	nowhere = rig.up.at;
 	nowhere.port = 1;
-	agent = rig_agent_at(&rig, row->agent == 9 ? "10.99.0.1" : "10.9.0.7", row->no_upstream ? &nowhere : &rig.up.at);
+	agent = rig_agent_at(&rig, row->agent == 9 ? "10.99.0.1" : "10.9.0.7",
+			     row->no_upstream ? &nowhere : &rig.up.at);
 	rig_say(agent, row->request);
 	if (row->deaf) {
 		static uint8_t zeros[20000000];
@@ -166,7 +190,8 @@ static void play(void)
 	}
 	rig_settle(&rig);
 	ev = rig_event(&rig, row->event ? row->event : "exchange", 0);
-	if (strcmp(ev->reason, row->reason) != 0 || ev->status != (row->status ? (int64_t)row->status : -1)) {
+	if (strcmp(ev->reason, row->reason) != 0 ||
+	    ev->status != (row->status ? (int64_t)row->status : -1)) {
 		print_error("%s: %s %lld, got %.*s\n", row->name, ev->reason, (long long)ev->status,
 			    (int)buf_len(&agent->in), (const char *)agent->in.data);
 		fail();

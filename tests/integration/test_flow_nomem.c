@@ -3,9 +3,10 @@
  * links: room_flow
  * wrap: malloc calloc realloc reallocarray
  *
- * Only the gateway's own work is disturbed, from the accept on, in libuv too. Whatever fails: the agent gets
- * the right answer, a denial of the gateway's, or a connection that ends; no real value reaches it, none reaches the
- * wrong upstream, and everything is let go of. One failure at a time, and everything from the n-th on.
+ * Only the gateway's own work is disturbed, from the accept on, in libuv too. Whatever fails: the
+ * agent gets the right answer, a denial of the gateway's, or a connection that ends; no real value
+ * reaches it, none reaches the wrong upstream, and everything is let go of. One failure at a time,
+ * and everything from the n-th on.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -90,9 +91,11 @@ struct row {
 static const struct row rows[] = {
 	{
 		.name = "measured bodies both ways",
-		.request = "POST /x?k=" RIG_DUMMY " HTTP/1.1\r\nHost: api.test\r\nAuthorization: Basic "
+		.request = "POST /x?k=" RIG_DUMMY " HTTP/1.1\r\nHost: api.test\r\n"
+						  "Authorization: Basic "
 			   "OmR1bW15LXRva2VuLTAx\r\nContent-Length: 14\r\n\r\n" RIG_DUMMY,
-		.reply = { "HTTP/1.1 200 OK\r\nX: " RIG_REAL_SAME "\r\nContent-Length: 16\r\n\r\n" RIG_REAL_SAME, RIG_KEEP, false },
+		.reply = { "HTTP/1.1 200 OK\r\nX: " RIG_REAL_SAME "\r\nContent-Length: 16\r\n\r\n"
+			   RIG_REAL_SAME, RIG_KEEP, false },
 		.upstream = RIG_REAL,
 		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX: [REDACTED]\r\n\r\n[REDACTED]",
 	},
@@ -101,18 +104,22 @@ static const struct row rows[] = {
 		.request = "PUT /x HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n"
 			   "e\r\n" RIG_DUMMY "\r\n0\r\n\r\n",
 		.reply = { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-			   "10\r\n" RIG_REAL_SAME "\r\n0\r\nT: " RIG_REAL_SAME "\r\n\r\n", RIG_KEEP, false },
+			   "10\r\n" RIG_REAL_SAME "\r\n0\r\nT: " RIG_REAL_SAME "\r\n\r\n",
+			   RIG_KEEP, false },
 		.upstream = RIG_REAL,
-		.agent = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n[REDACTED]T: [REDACTED]\r\n",
+		.agent = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+			 "[REDACTED]T: [REDACTED]\r\n",
 	},
 	{
 		.name = "chunks both ways, the body a while after the head",
 		.request = "PUT /x HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n"
 			   "e\r\n" RIG_DUMMY "\r\n0\r\n\r\n",
 		.reply = { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-			   "10\r\n" RIG_REAL_SAME "\r\n0\r\nT: " RIG_REAL_SAME "\r\n\r\n", RIG_KEEP, false },
+			   "10\r\n" RIG_REAL_SAME "\r\n0\r\nT: " RIG_REAL_SAME "\r\n\r\n",
+			   RIG_KEEP, false },
 		.upstream = RIG_REAL,
-		.agent = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n[REDACTED]T: [REDACTED]\r\n",
+		.agent = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+			 "[REDACTED]T: [REDACTED]\r\n",
 		.cut = sizeof("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n") - 1,
 	},
 	{
@@ -125,7 +132,8 @@ static const struct row rows[] = {
 	{
 		.name = "over TLS",
 		.request = "GET /x HTTP/1.1\r\nHost: api.test\r\nX: " RIG_DUMMY_TLS "\r\n\r\n",
-		.reply = { "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" RIG_REAL_TLS, RIG_KEEP, false },
+		.reply = { "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" RIG_REAL_TLS,
+			   RIG_KEEP, false },
 		.upstream = RIG_REAL_TLS,
 		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n[REDACTED]",
 		.tls = true,
@@ -148,7 +156,8 @@ static const struct row *row;
 static bool over(struct rig *r)
 {
 	(void)r;
-	return agent->eof || agent->dead || rig_count_events(&rig, "exchange") || rig_count_events(&rig, "flow.refused");
+	return agent->eof || agent->dead || rig_count_events(&rig, "exchange") ||
+	       rig_count_events(&rig, "flow.refused");
 }
 
 /* True when it went as if nothing had failed. */
@@ -163,7 +172,8 @@ static bool check_agent(void)
 	right = (row->raw || rig_http_join(in, false, &joined)) &&
 		bytes_eq(row->raw ? in : buf_bytes(&joined), bytes_str(row->agent));
 	buf_release(&joined);
-	denied = bytes_starts(in, BYTES_LIT("HTTP/1.1 4")) || bytes_starts(in, BYTES_LIT("HTTP/1.1 5"));
+	denied = bytes_starts(in, BYTES_LIT("HTTP/1.1 4")) ||
+		 bytes_starts(in, BYTES_LIT("HTTP/1.1 5"));
 	if (denied)
 		assert_true(rig_peer_has(agent, "X-Slapenir-Reason"));
 	else if (!right)
@@ -179,7 +189,9 @@ static void check_upstream(const struct rig_upstream *u)
 	for (size_t i = 0; i < u->n_conns; i++) {
 		const struct rig_peer *p = &u->conns[i];
 
-		/* A dummy where the real value belongs would be a request that was not rewritten. */
+		/*
+		 * A dummy where the real value belongs would be a request that was not rewritten.
+		 */
 		assert_false(rig_peer_has(p, RIG_DUMMY));
 		if (rig_http_length(buf_bytes(&p->in), false))
 			assert_true(rig_peer_has(p, row->upstream));
@@ -230,7 +242,8 @@ static void every_allocation(bool and_on)
 		assert_true(right || strncmp(row->agent, "nothing", 7) == 0);
 		/* Some failures cannot be survived; if all were, nothing failed. */
 		assert_true(wrong > 0);
-		print_message("%s: %zu allocations, %zu did without\n", row->name, fail_at - 1, fail_at - 1 - wrong);
+		print_message("%s: %zu allocations, %zu did without\n", row->name, fail_at - 1,
+			      fail_at - 1 - wrong);
 		fail_at = 0;
 	}
 }
@@ -254,7 +267,10 @@ int main(void)
 		cmocka_unit_test(test_from_here_on),
 	};
 
-	/* Without realloc: where its table of descriptors cannot grow, libuv aborts, and the master starts anew. */
+	/*
+	 * Without realloc: where its table of descriptors cannot grow, libuv aborts, and the master
+	 * starts anew.
+	 */
 	if (uv_replace_allocator(__wrap_malloc, __real_realloc, __wrap_calloc, free) != 0)
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,10 @@
 /*
- * test_flow_pressure.c - a reader that does not read stops the writer, either way, and all arrives in the end
+ * test_flow_pressure.c - a reader that does not read stops the writer, either way, and all arrives
+ * in the end
  * links: room_flow
  *
- * Far more is sent than sockets and buffers hold. While one side is deaf the other must come to a stop with only so
- * much under way; once it listens, every byte arrives, none twice.
+ * Far more is sent than sockets and buffers hold. While one side is deaf the other must come to a
+ * stop with only so much under way; once it listens, every byte arrives, none twice.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +17,10 @@
 #include "tests/lib/rig.h"
 
 #define BODY (48u << 20)
-/* Kernel buffers of both hops, the gateway's high-water mark and a batch: generous, and far below BODY. */
+/*
+ * Kernel buffers of both hops, the gateway's high-water mark and a batch: generous, and far below
+ * BODY.
+ */
 #define UNDER_WAY (24u << 20)
 
 struct row {
@@ -52,7 +56,10 @@ static bool connected(struct rig *r)
 	       (row->raw || rig_http_length(buf_bytes(&r->up.conns[0].in), true));
 }
 
-/* A body in which nothing is to be found; counting lets a lost or doubled piece show as a wrong total. */
+/*
+ * A body in which nothing is to be found; counting lets a lost or doubled piece show as a wrong
+ * total.
+ */
 static uint64_t say_body(struct rig_peer *p, bool chunked)
 {
 	static uint8_t piece[65536];
@@ -74,9 +81,12 @@ static uint64_t say_body(struct rig_peer *p, bool chunked)
 
 static void begin_up(struct rig_peer *agent)
 {
-	static const char plain[] = "PUT /u HTTP/1.1\r\nHost: other.test\r\nContent-Length: 50331648\r\n\r\n";
-	static const char secure[] = "PUT /u HTTP/1.1\r\nHost: api.test\r\nContent-Length: 50331648\r\n\r\n";
-	static const char chunks[] = "PUT /u HTTP/1.1\r\nHost: other.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+	static const char plain[] =
+		"PUT /u HTTP/1.1\r\nHost: other.test\r\nContent-Length: 50331648\r\n\r\n";
+	static const char secure[] =
+		"PUT /u HTTP/1.1\r\nHost: api.test\r\nContent-Length: 50331648\r\n\r\n";
+	static const char chunks[] =
+		"PUT /u HTTP/1.1\r\nHost: other.test\r\nTransfer-Encoding: chunked\r\n\r\n";
 	struct rig_upstream *u = row->raw ? &rig.raw : &rig.up;
 
 	if (!row->raw)

@@ -13,8 +13,11 @@
 #include "tests/lib/rig.h"
 
 #define REQUEST "GET /x HTTP/1.1\r\nHost: api.test\r\nX: " RIG_DUMMY_TLS "\r\n\r\n"
-#define SENT "GET /x HTTP/1.1\r\nHost: api.test\r\nX: " RIG_REAL_TLS "\r\nAccept-Encoding: identity\r\n\r\n"
-#define REPLY "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nf\r\n" RIG_REAL_TLS "\r\n0\r\n\r\n"
+#define SENT                                                                                       \
+	"GET /x HTTP/1.1\r\nHost: api.test\r\nX: " RIG_REAL_TLS                                    \
+	"\r\nAccept-Encoding: identity\r\n\r\n"
+#define REPLY                                                                                      \
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nf\r\n" RIG_REAL_TLS "\r\n0\r\n\r\n"
 #define GOT "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\n[REDACTED]\r\n0\r\n\r\n"
 
 static const struct rig_spec secure = { .tls = true };
@@ -98,7 +101,8 @@ static void test_truncation(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		const struct rig_reply r = { "HTTP/1.1 200 OK\r\n\r\nto the end", rows[i].then, false };
+		const struct rig_reply r = { "HTTP/1.1 200 OK\r\n\r\nto the end", rows[i].then,
+					     false };
 		struct rig_peer *a;
 		bool whole;
 
@@ -106,10 +110,12 @@ static void test_truncation(void **state)
 		a = agent_for("api.test", REQUEST);
 		assert_true(rig_until(&rig, answered));
 		rig_settle(&rig);
-		whole = buf_len(&a->in) > 0 && rig_http_length(buf_bytes(&a->in), false) == buf_len(&a->in);
+		whole = buf_len(&a->in) > 0 &&
+			rig_http_length(buf_bytes(&a->in), false) == buf_len(&a->in);
 		assert_int_equal(whole, rows[i].whole);
 		assert_int_equal(a->eof || a->dead, !rows[i].whole);
-		assert_string_equal(rig_event(&rig, "exchange", 0)->reason, whole ? "" : "upstream_closed");
+		assert_string_equal(rig_event(&rig, "exchange", 0)->reason,
+				    whole ? "" : "upstream_closed");
 		assert_true(rig_close(&rig));
 	}
 }
@@ -119,9 +125,9 @@ static void test_names(void **state)
 {
 	static const struct {
 		const char *sni, *host, *certificate;
-		const char *reason;	/* NULL: answered */
+		const char *reason; /* NULL: answered */
 		unsigned status;
-		bool reaches;		/* the upstream sees the request */
+		bool reaches; /* the upstream sees the request */
 	} rows[] = {
 		{ "api.test", "api.test", "api.test", NULL, 200, true },
 		{ "api.test", "API.test", "api.test", NULL, 200, true },
@@ -143,7 +149,8 @@ static void test_names(void **state)
 		char request[256], status[32];
 		struct rig_peer *a;
 
-		(void)snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: %s\r\nX: %s %s\r\n\r\n", rows[i].host,
+		(void)snprintf(request, sizeof(request),
+			       "GET / HTTP/1.1\r\nHost: %s\r\nX: %s %s\r\n\r\n", rows[i].host,
 			       RIG_DUMMY_TLS, RIG_DUMMY_OTHER);
 		(void)snprintf(status, sizeof(status), "HTTP/1.1 %u ", rows[i].status);
 		open_with(&reply);
@@ -152,10 +159,12 @@ static void test_names(void **state)
 		assert_true(rig_until(&rig, answered));
 		rig_settle(&rig);
 		if (!bytes_starts(buf_bytes(&a->in), bytes_str(status))) {
-			print_error("row %zu: %.*s\n", i, (int)buf_len(&a->in), (const char *)a->in.data);
+			print_error("row %zu: %.*s\n", i, (int)buf_len(&a->in),
+				    (const char *)a->in.data);
 			fail();
 		}
-		assert_string_equal(rig_event(&rig, "exchange", 0)->reason, rows[i].reason ? rows[i].reason : "");
+		assert_string_equal(rig_event(&rig, "exchange", 0)->reason,
+				    rows[i].reason ? rows[i].reason : "");
 		for (size_t k = 0; k < rig.up.n_conns; k++) {
 			const struct rig_peer *p = &rig.up.conns[k];
 
@@ -216,10 +225,8 @@ static void test_gone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cuts),
-		cmocka_unit_test(test_truncation),
-		cmocka_unit_test(test_names),
-		cmocka_unit_test(test_alert),
+		cmocka_unit_test(test_cuts),  cmocka_unit_test(test_truncation),
+		cmocka_unit_test(test_names), cmocka_unit_test(test_alert),
 		cmocka_unit_test(test_gone),
 	};
 

@@ -46,7 +46,8 @@ static const struct rig_event *the_event(const char *name)
 /* A server may speak first; a dummy stays one, a real value is redacted towards the agent only. */
 static void test_redacts(void **state)
 {
-	static const char banner[] = "220 ready " RIG_REAL_OTHER "\r\n", shown[] = "220 ready [REDACTED]\r\n";
+	static const char banner[] = "220 ready " RIG_REAL_OTHER "\r\n",
+			  shown[] = "220 ready [REDACTED]\r\n";
 
 	(void)state;
 	for (size_t cut = 1; cut < sizeof(banner) - 1; cut++) {
@@ -122,11 +123,14 @@ static void test_held(void **state)
 	assert_true(rig_close(&rig));
 }
 
-/* A pinned name: the agent's own TLS reaches the upstream, whose certificate the agent sees itself. */
+/*
+ * A pinned name: the agent's own TLS reaches the upstream, whose certificate the agent sees itself.
+ */
 static void test_passthrough(void **state)
 {
-	static const struct rig_reply reply = { "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n" RIG_REAL_SAME,
-						RIG_KEEP, false };
+	static const struct rig_reply reply = {
+		"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n" RIG_REAL_SAME, RIG_KEEP, false
+	};
 
 	(void)state;
 	for (int wrong = 0; wrong < 2; wrong++) {
@@ -137,9 +141,13 @@ static void test_passthrough(void **state)
 		rig.up.cert_host = wrong ? "api.test" : "pinned.test";
 		agent = rig_agent(&rig, 0);
 		rig_agent_tls(agent, "pinned.test");
-		rig_say(agent, "GET / HTTP/1.1\r\nHost: pinned.test\r\nX: " RIG_DUMMY_TLS "\r\n\r\n");
+		rig_say(agent,
+			"GET / HTTP/1.1\r\nHost: pinned.test\r\nX: " RIG_DUMMY_TLS "\r\n\r\n");
 		rig_settle(&rig);
-		/* Not opened: nothing swapped, nothing redacted, nothing minted, nothing verified for the agent. */
+		/*
+		 * Not opened: nothing swapped, nothing redacted, nothing minted, nothing verified
+		 * for the agent.
+		 */
 		assert_int_equal(tls_engine_is_done(agent->tls), !wrong);
 		assert_int_equal(rig_peer_has(agent, RIG_REAL_SAME), !wrong);
 		if (!wrong)

@@ -1,5 +1,6 @@
 /*
- * test_upstream_pool.c - warm connections: who may use them, for how long, and when they are not trusted
+ * test_upstream_pool.c - warm connections: who may use them, for how long, and when they are not
+ * trusted
  * links: room_flow
  */
 #include <setjmp.h>
@@ -119,18 +120,23 @@ static void test_not_kept(void **state)
 		bool kept;
 	} rows[] = {
 		{ "kept", { OK, RIG_KEEP, false }, NULL, RIG_KEEP, true },
-		{ "bytes beyond the body", { OK "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", RIG_KEEP, false }, NULL,
+		{ "bytes beyond the body",
+		  { OK "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", RIG_KEEP, false }, NULL,
 		  RIG_KEEP, false },
 		{ "an answer nobody asked for", { OK, RIG_KEEP, false },
 		  "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", RIG_KEEP, false },
-		{ "Connection: close", { "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", RIG_KEEP, false },
+		{ "Connection: close",
+		  { "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+		    RIG_KEEP, false },
 		  NULL, RIG_KEEP, false },
-		{ "HTTP/1.0", { "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", RIG_KEEP, false }, NULL, RIG_KEEP, false },
+		{ "HTTP/1.0", { "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", RIG_KEEP, false },
+		  NULL, RIG_KEEP, false },
 		{ "half-closed with the answer", { OK, RIG_FIN, false }, NULL, RIG_KEEP, false },
 		{ "half-closed while idle", { OK, RIG_KEEP, false }, NULL, RIG_FIN, false },
 		{ "reset while idle", { OK, RIG_KEEP, false }, NULL, RIG_RESET, false },
 		{ "bytes beyond the last chunk",
-		  { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nevil", RIG_KEEP, false }, NULL,
+		  { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nevil",
+		RIG_KEEP, false }, NULL,
 		  RIG_KEEP, false },
 	};
 
@@ -148,7 +154,8 @@ static void test_not_kept(void **state)
 		assert_int_equal(open_now(), rows[i].kept);
 		rig_say(a, GET);
 		rig_settle(&rig);
-		if (rig.up.n_conns != (rows[i].kept ? 1 : 2) || rig.up.served != 2 || rig_peer_has(a, "evil")) {
+		if (rig.up.n_conns != (rows[i].kept ? 1 : 2) || rig.up.served != 2 ||
+		    rig_peer_has(a, "evil")) {
 			print_error("%s: %zu connections\n", rows[i].name, rig.up.n_conns);
 			fail();
 		}
@@ -158,7 +165,8 @@ static void test_not_kept(void **state)
 
 static bool second_arrived(struct rig *r)
 {
-	return rig_http_length(bytes_from(buf_bytes(&r->up.conns[0].in), r->up.conns[0].taken), true) != 0;
+	return rig_http_length(bytes_from(buf_bytes(&r->up.conns[0].in), r->up.conns[0].taken),
+			       true) != 0;
 }
 
 /* A warm connection dies just as a request is put on it. RFC 9110 9.2.2 */
@@ -211,7 +219,8 @@ static void test_retry(void **state)
 /* Once, and only what failed on a warm connection. */
 static void test_retry_once(void **state)
 {
-	static const struct rig_reply replies[] = { { OK, RIG_KEEP, false }, { "", RIG_CLOSE, false } };
+	static const struct rig_reply replies[] = { { OK, RIG_KEEP, false },
+						    { "", RIG_CLOSE, false } };
 	struct rig_peer *a;
 
 	(void)state;
@@ -251,7 +260,8 @@ static void test_bounds(void **state)
 		for (size_t k = 0; k < 4 * rows[i].n_hosts; k++) {
 			char request[64];
 
-			(void)snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: %s\r\n\r\n",
+			(void)snprintf(request, sizeof(request),
+				       "GET / HTTP/1.1\r\nHost: %s\r\n\r\n",
 				       hosts[k % rows[i].n_hosts]);
 			rig_say(rig_agent(&rig, 0), request);
 		}
@@ -268,12 +278,14 @@ static void test_bounds(void **state)
 /* An answer before the request is whole: what the upstream makes of the rest is not known. */
 static void test_early(void **state)
 {
-	static const struct rig_reply replies[] = { { OK, RIG_KEEP, true }, { OK, RIG_KEEP, false } };
+	static const struct rig_reply replies[] = { { OK, RIG_KEEP, true },
+						    { OK, RIG_KEEP, false } };
 	struct rig_peer *a;
 
 	(void)state;
 	open_with(NULL, replies, 2);
-	a = fetch(0, "PUT / HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n");
+	a = fetch(0, "PUT / HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: "
+		     "chunked\r\n\r\n2\r\nab\r\n");
 	assert_true(a->eof);
 	assert_int_equal(open_now(), 0);
 	(void)fetch(0, GET);
@@ -284,9 +296,10 @@ static void test_early(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reuse),	   cmocka_unit_test(test_reuse_tls), cmocka_unit_test(test_expiry),
-		cmocka_unit_test(test_not_kept),   cmocka_unit_test(test_retry),     cmocka_unit_test(test_retry_once),
-		cmocka_unit_test(test_bounds),	   cmocka_unit_test(test_early),
+		cmocka_unit_test(test_reuse),  cmocka_unit_test(test_reuse_tls),
+		cmocka_unit_test(test_expiry), cmocka_unit_test(test_not_kept),
+		cmocka_unit_test(test_retry),  cmocka_unit_test(test_retry_once),
+		cmocka_unit_test(test_bounds), cmocka_unit_test(test_early),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

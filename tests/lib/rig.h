@@ -1,11 +1,13 @@
 /*
- * rig.h - the whole data path of a worker in one loop, between scripted agents and a scripted upstream
+ * rig.h - the whole data path of a worker in one loop, between scripted agents and a scripted
+ * upstream
  *
  *	rig_open() -> rig_agent() -> rig_say() -> rig_until()/rig_settle() -> look -> rig_close()
  *
- * Everything between the two sockets is the product: legs, pool, exchange, flow, on a real libuv loop. Agents and
- * upstream are plain non-blocking sockets that the rig moves between two turns of the loop, so that a test
- * knows at which turn it stands. What the rig itself cannot do ends the test by abort().
+ * Everything between the two sockets is the product: legs, pool, exchange, flow, on a real libuv
+ * loop. Agents and upstream are plain non-blocking sockets that the rig moves between two turns of
+ * the loop, so that a test knows at which turn it stands. What the rig itself cannot do ends the
+ * test by abort().
  */
 #pragma once
 
@@ -17,7 +19,10 @@
 #define RIG_EVENTS 64
 #define RIG_KEEP_MAX (8u << 20)		/* bytes a peer keeps to be looked at */
 
-/* Hosts that resolve to 127.0.0.1: api.test, other.test (both allowed), pinned.test (pass-through), bad.test (denied). */
+/*
+ * Hosts that resolve to 127.0.0.1: api.test, other.test (both allowed), pinned.test (pass-through),
+ * bad.test (denied).
+ */
 
 /* Secrets, all but the last good for plain HTTP and on every surface. */
 #define RIG_DUMMY "dummy-token-01"		/* bound to api.test */
@@ -42,7 +47,8 @@ struct rig_peer {
 	struct buf in;			/* plain bytes received */
 	uint64_t received, sent;	/* plain, wire */
 	size_t taken;			/* of in: requests answered so far */
-	size_t cut;			/* hold what follows this many bytes of wire until all is quiet; 0: no */
+	/* Hold what follows this many bytes of wire until all is quiet; 0: no. */
+	size_t cut;
 	size_t step;			/* most bytes per turn; 0: as many as the socket takes */
 	bool deaf;			/* does not read */
 	bool count_only;		/* does not keep what it reads */
@@ -72,7 +78,8 @@ struct rig_upstream {
 
 /* A copy of what was audited; secrets are joined by commas. */
 struct rig_event {
-	char event[32], host[64], method[16], path[128], secrets[128], decision[16], reason[48], rule[48];
+	char event[32], host[64], method[16], path[128], secrets[128], decision[16], reason[48],
+		rule[48];
 	int64_t status, redactions, bytes_up, bytes_down;
 };
 
@@ -117,16 +124,22 @@ struct rig {
 /* Ends the test when it cannot be done. */
 void rig_open(struct rig *r, const struct rig_spec *spec);
 /*
- * Closes what the test left open and waits for the gateway to let go of everything: no flow, no exchange, no upstream
- * connection, no handle in the loop; false when it does not.
+ * Closes what the test left open and waits for the gateway to let go of everything: no flow, no
+ * exchange, no upstream connection, no handle in the loop; false when it does not.
  */
 bool rig_close(struct rig *r);
-/* Every peer hangs up, and the gateway lets go; what was received and audited can still be looked at. */
+/*
+ * Every peer hangs up, and the gateway lets go; what was received and audited can still be looked
+ * at.
+ */
 bool rig_let_go(struct rig *r);
 /* The same, and events and peers are forgotten. */
 bool rig_reset(struct rig *r);
 
-/* A connection of agent 0 ("coder") or 1 ("guest"), captured on its way to the upstream (or to `raw`). */
+/*
+ * A connection of agent 0 ("coder") or 1 ("guest"), captured on its way to the upstream (or to
+ * `raw`).
+ */
 struct rig_peer *rig_agent(struct rig *r, unsigned agent);
 struct rig_peer *rig_agent_raw(struct rig *r, unsigned agent);
 /* Makes an agent speak TLS to `host`. */
@@ -167,8 +180,8 @@ bool rig_peer_leaked(const struct rig_peer *p);
 /* Length of the first whole message in `in`, 0 when there is none. head_only: of its head. */
 size_t rig_http_length(struct bytes in, bool head_only);
 /*
- * Appends the messages in `in` with their chunks joined: heads, bodies and trailers as they are. no_body: answers to
- * HEAD. False when the framing is broken or incomplete.
+ * Appends the messages in `in` with their chunks joined: heads, bodies and trailers as they are.
+ * no_body: answers to HEAD. False when the framing is broken or incomplete.
  */
 bool rig_http_join(struct bytes in, bool no_body, struct buf *out);
 

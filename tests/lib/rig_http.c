@@ -1,7 +1,8 @@
 /*
  * rig_http.c - where messages end, for peers that tests play
  *
- * Written without the product's parser, so that one mistake is not made on both sides of a comparison.
+ * Written without the product's parser, so that one mistake is not made on both sides of a
+ * comparison.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,9 @@ struct framing {
 	size_t length;
 };
 
-/* The line at `at` without its end; *next is where the following one begins. False: no whole line. */
+/*
+ * The line at `at` without its end; *next is where the following one begins. False: no whole line.
+ */
 static bool line_at(struct bytes in, size_t at, struct bytes *line, size_t *next)
 {
 	size_t n = bytes_find(bytes_from(in, at), BYTES_LIT("\r\n"));
@@ -48,14 +51,17 @@ static size_t head_length(struct bytes in, struct framing *f)
 		if (line.n == 0)
 			return at;
 		if (first && bytes_starts(line, BYTES_LIT("HTTP/1.1 ")))
-			f->no_body = line.p[9] == '1' || bytes_starts(bytes_from(line, 9), BYTES_LIT("204")) ||
+			f->no_body = line.p[9] == '1' ||
+				     bytes_starts(bytes_from(line, 9), BYTES_LIT("204")) ||
 				     bytes_starts(bytes_from(line, 9), BYTES_LIT("304"));
 		framing_take(f, line);
 	}
 	return 0;
 }
 
-/* Length of a chunked body; data and trailers go to `out` if there is one. 0: incomplete or broken. */
+/*
+ * Length of a chunked body; data and trailers go to `out` if there is one. 0: incomplete or broken.
+ */
 static size_t chunked_length(struct bytes in, struct buf *out)
 {
 	struct bytes line;

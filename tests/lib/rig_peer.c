@@ -50,7 +50,8 @@ void rig_end(struct rig_peer *p, enum rig_then how)
 	if (how == RIG_FIN) {
 		if (p->tls) {
 			tls_engine_close(p->tls);
-			(void)!send(p->fd, p->wire.data + p->wire.start, buf_len(&p->wire), MSG_NOSIGNAL);
+			(void)!send(p->fd, p->wire.data + p->wire.start, buf_len(&p->wire),
+				    MSG_NOSIGNAL);
 			buf_clear(&p->wire);
 		}
 		(void)shutdown(p->fd, SHUT_WR);
@@ -69,8 +70,8 @@ bool rig_peer_has(const struct rig_peer *p, const char *text)
 
 bool rig_peer_leaked(const struct rig_peer *p)
 {
-	return rig_peer_has(p, RIG_REAL) || rig_peer_has(p, RIG_REAL_SAME) || rig_peer_has(p, RIG_REAL_OTHER) ||
-	       rig_peer_has(p, RIG_REAL_TLS);
+	return rig_peer_has(p, RIG_REAL) || rig_peer_has(p, RIG_REAL_SAME) ||
+	       rig_peer_has(p, RIG_REAL_OTHER) || rig_peer_has(p, RIG_REAL_TLS);
 }
 
 void rig_say_bytes(struct rig_peer *p, struct bytes b)
@@ -219,11 +220,14 @@ static void upstream_take(struct rig_upstream *u, struct rig *r)
 			const char *host = u->cert_host ? u->cert_host : "api.test";
 
 			buf_init(&der, TLS_CERT_MAX);
-			RIG_NEED(tls_minter_sign(r->minter, host, tls_server_pubkey(r->upstream_tls), 3600, &der) ==
+			RIG_NEED(tls_minter_sign(r->minter, host,
+						 tls_server_pubkey(r->upstream_tls), 3600,
+						 &der) == ERR_OK);
+			RIG_NEED(tls_leaf_new(r->upstream_tls, host, buf_bytes(&der), &p->leaf) ==
 				 ERR_OK);
-			RIG_NEED(tls_leaf_new(r->upstream_tls, host, buf_bytes(&der), &p->leaf) == ERR_OK);
 			buf_release(&der);
-			p->tls = tls_engine_new_server(r->upstream_tls, p->leaf, "http/1.1", &p->wire);
+			p->tls = tls_engine_new_server(r->upstream_tls, p->leaf, "http/1.1",
+						       &p->wire);
 			RIG_NEED(p->tls);
 		}
 	}

@@ -106,7 +106,8 @@ static void test_sockaddr(void **state)
 		assert_true(addr_parse_ip(&a, bytes_str(ips[i])));
 		a.port = 0x1234;
 		len = addr_to_sockaddr(&a, &ss);
-		assert_int_equal(len, a.family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+		assert_int_equal(len, a.family == AF_INET ? sizeof(struct sockaddr_in)
+							  : sizeof(struct sockaddr_in6));
 		assert_true(addr_from_sockaddr(&b, (struct sockaddr *)&ss));
 		assert_true(addr_ip_eq(&a, &b));
 		assert_int_equal(b.port, 0x1234);
@@ -216,7 +217,8 @@ static void test_contains(void **state)
 		struct cidr c;
 		struct addr a;
 
-		assert_true(cidr_parse(&c, bytes_str(rows[i].cidr)) && addr_parse_ip(&a, bytes_str(rows[i].ip)));
+		assert_true(cidr_parse(&c, bytes_str(rows[i].cidr)) &&
+			    addr_parse_ip(&a, bytes_str(rows[i].ip)));
 		if (cidr_contains(&c, &a) != rows[i].in) {
 			print_error("%s %s\n", rows[i].cidr, rows[i].ip);
 			fail();
@@ -228,8 +230,9 @@ static void test_contains(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parse), cmocka_unit_test(test_text), cmocka_unit_test(test_sockaddr),
-		cmocka_unit_test(test_cidr), cmocka_unit_test(test_contains),
+		cmocka_unit_test(test_parse),	 cmocka_unit_test(test_text),
+		cmocka_unit_test(test_sockaddr), cmocka_unit_test(test_cidr),
+		cmocka_unit_test(test_contains),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

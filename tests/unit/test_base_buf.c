@@ -184,9 +184,13 @@ static void test_wiping(void **state)
 	while (b.cap - b.end >= 100)
 		assert_int_equal(buf_append(&b, BYTES_LIT("0123456789")), ERR_OK);
 	buf_consume(&b, buf_len(&b) - 5);
-	assert_int_equal(buf_append(&b, bytes_of("----------------------------------------------------------------"
-						 "------------------------------------------------------------",
-						 110)), ERR_OK);
+	assert_int_equal(
+		buf_append(
+			&b,
+			bytes_of("----------------------------------------------------------------"
+				 "------------------------------------------------------------",
+				 110)),
+		ERR_OK);
 	assert_ptr_equal(b.data, data);
 	assert_int_equal(buf_len(&b), 115);
 	assert_true(all_zero(data + b.end, b.cap - b.end));

@@ -79,7 +79,8 @@ static void test_parts(void **state)
 	static const struct {
 		const char *in, *trimmed;
 	} rows[] = {
-		{ "", "" }, { " ", "" }, { " \t ", "" }, { "a", "a" }, { "\ta b\t ", "a b" }, { "\na\r", "\na\r" },
+		{ "", "" },   { " ", "" },	     { " \t ", "" },
+		{ "a", "a" }, { "\ta b\t ", "a b" }, { "\na\r", "\na\r" },
 	};
 	struct bytes b = BYTES_LIT("abcdef");
 
@@ -121,7 +122,8 @@ static void test_numbers(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		uint64_t v = 0;
 
-		assert_int_equal(bytes_to_u64(guarded(rows[i].text), &v), rows[i].ok ? ERR_OK : ERR_BAD_VALUE);
+		assert_int_equal(bytes_to_u64(guarded(rows[i].text), &v),
+				 rows[i].ok ? ERR_OK : ERR_BAD_VALUE);
 		assert_int_equal(v, rows[i].value);
 	}
 	guard_free_all();
@@ -200,8 +202,9 @@ static void test_try(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_compare), cmocka_unit_test(test_search), cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_numbers), cmocka_unit_test(test_strings), cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_compare), cmocka_unit_test(test_search),
+		cmocka_unit_test(test_parts),	cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_strings), cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_try),
 	};
 

@@ -69,9 +69,10 @@ static void test_types(void **state)
 
 	(void)state;
 	log_init("worker", LOG_LEVEL_INFO);
-	LOG_EVENT(LOG_LEVEL_WARN, "some.event", KV("s", "a\"b\n"), KV("none", none), KV("array", buffer + 1), KV("i", -5),
-		  KV("long", INT64_MIN), KV("u", 7u), KV("big", (uint64_t)INT64_MAX), KV("yes", (bool)true),
-		  KV("no", (bool)false), KV("bytes", BYTES_LIT("\xff\x01z")), KV("addr", &a));
+	LOG_EVENT(LOG_LEVEL_WARN, "some.event", KV("s", "a\"b\n"), KV("none", none),
+		  KV("array", buffer + 1), KV("i", -5), KV("long", INT64_MIN), KV("u", 7u),
+		  KV("big", (uint64_t)INT64_MAX), KV("yes", (bool)true), KV("no", (bool)false),
+		  KV("bytes", BYTES_LIT("\xff\x01z")), KV("addr", &a));
 	v = read_line();
 	assert_non_null(v);
 	assert_string_equal(text_of(v, "level"), "warn");
@@ -85,7 +86,8 @@ static void test_types(void **state)
 	assert_int_equal(json_integer_value(json_object_get(v, "i")), -5);
 	assert_int_equal(json_integer_value(json_object_get(v, "long")), INT64_MIN);
 	assert_int_equal(json_integer_value(json_object_get(v, "u")), 7);
-	assert_true(json_is_true(json_object_get(v, "yes")) && json_is_false(json_object_get(v, "no")));
+	assert_true(json_is_true(json_object_get(v, "yes")) &&
+		    json_is_false(json_object_get(v, "no")));
 	assert_int_equal(json_integer_value(json_object_get(v, "big")), INT64_MAX);
 	assert_string_equal(text_of(v, "bytes"), "\xef\xbf\xbd\x01z");
 	assert_string_equal(text_of(v, "addr"), "10.1.2.3:80");
@@ -99,9 +101,9 @@ static void test_levels(void **state)
 		bool ok;
 		int lines;	/* of error, warn, info, debug */
 	} rows[] = {
-		{ "error", true, 1 }, { "warn", true, 2 },   { "info", true, 3 }, { "debug", true, 4 },
-		{ "off", true, 0 },   { "", false, 0 },	     { "INFO", false, 0 }, { "trace", false, 0 },
-		{ "info ", false, 0 },
+		{ "error", true, 1 }, { "warn", true, 2 },   { "info", true, 3 },
+		{ "debug", true, 4 }, { "off", true, 0 },    { "", false, 0 },
+		{ "INFO", false, 0 }, { "trace", false, 0 }, { "info ", false, 0 },
 	};
 
 	(void)state;
@@ -135,7 +137,8 @@ static void test_long(void **state)
 	for (size_t n = 3000; n < sizeof(text) - 1; n += 1) {
 		memset(text, 'x', sizeof(text));
 		text[n] = '\0';
-		LOG_EVENT(LOG_LEVEL_INFO, "long", KV("before", 1), KV("text", text), KV("after", 2));
+		LOG_EVENT(LOG_LEVEL_INFO, "long", KV("before", 1), KV("text", text),
+			  KV("after", 2));
 		v = read_line();
 		assert_non_null(v);
 		assert_true(strlen(line) <= 4096);
@@ -161,7 +164,8 @@ static void test_escaped(void **state)
 	(void)state;
 	log_init("test", LOG_LEVEL_INFO);
 	memset(bytes, 1, sizeof(bytes));
-	LOG_EVENT(LOG_LEVEL_INFO, "escaped", KV("a", bytes_of(bytes, 512)), KV("b", bytes_of(bytes, 512)));
+	LOG_EVENT(LOG_LEVEL_INFO, "escaped", KV("a", bytes_of(bytes, 512)),
+		  KV("b", bytes_of(bytes, 512)));
 	v = read_line();
 	assert_non_null(v);
 	assert_int_equal(strlen(text_of(v, "a")), 512);

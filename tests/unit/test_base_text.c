@@ -26,9 +26,15 @@ static void test_base64(void **state)
 	static const struct {
 		const char *plain, *coded;
 	} rows[] = {
-		{ "", "" },		 { "f", "Zg==" },	  { "fo", "Zm8=" },	   { "foo", "Zm9v" },
-		{ "foob", "Zm9vYg==" },	 { "fooba", "Zm9vYmE=" }, { "foobar", "Zm9vYmFy" },
-		{ "\xfb\xff\xfe", "+//+" }, { "\xff", "/w==" },
+		{ "", "" },
+		{ "f", "Zg==" },
+		{ "fo", "Zm8=" },
+		{ "foo", "Zm9v" },
+		{ "foob", "Zm9vYg==" },
+		{ "fooba", "Zm9vYmE=" },
+		{ "foobar", "Zm9vYmFy" },
+		{ "\xfb\xff\xfe", "+//+" },
+		{ "\xff", "/w==" },
 	};
 	struct buf b;
 
@@ -74,8 +80,9 @@ static void test_base64_all(void **state)
 static void test_base64_strict(void **state)
 {
 	static const char *const bad[] = {
-		"Zg", "Zg=", "Zg===", "Z", "=", "==", "===", "====", "Z===", "Zm9vYg=", "Zg==Zg==", "Zm8=Zm9v",
-		"Zh==", "Zm9=", "Zm9v\n", "Zm 9v", " Zm9", "Zm9-", "Zm9_", "Zm9\x80", "Z=9v", "Zm=v", "Zm9vYg=\n",
+		"Zg",	"Zg=",	   "Zg===",    "Z",	   "=",	   "==",   "===",	"====",
+		"Z===", "Zm9vYg=", "Zg==Zg==", "Zm8=Zm9v", "Zh==", "Zm9=", "Zm9v\n",	"Zm 9v",
+		" Zm9", "Zm9-",	   "Zm9_",     "Zm9\x80",  "Z=9v", "Zm=v", "Zm9vYg=\n",
 	};
 	struct buf b;
 
@@ -136,7 +143,8 @@ static void test_json(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct bytes out;
 
-		assert_int_equal(json_append_string(&b, guarded(rows[i].in, strlen(rows[i].in))), ERR_OK);
+		assert_int_equal(json_append_string(&b, guarded(rows[i].in, strlen(rows[i].in))),
+				 ERR_OK);
 		out = buf_bytes(&b);
 		assert_true(out.n >= 2 && out.p[0] == '"' && out.p[out.n - 1] == '"');
 		if (!bytes_eq(bytes_of(out.p + 1, out.n - 2), bytes_str(rows[i].out))) {
@@ -160,18 +168,20 @@ static void test_json_any(void **state)
 	(void)state;
 	buf_init(&b, 4096);
 	for (int i = 0; i < 20000; i++) {
-		static const uint8_t kinds[] = { 'a', '"', '\\', 0x00, 0x1f, 0x7f, 0x80, 0xbf, 0xc2, 0xe2, 0xed, 0xf0, 0xf4,
-						 0xff };
+		static const uint8_t kinds[] = { 'a',  '"',  '\\', 0x00, 0x1f, 0x7f, 0x80,
+						 0xbf, 0xc2, 0xe2, 0xed, 0xf0, 0xf4, 0xff };
 		uint8_t in[8];
 		json_error_t why;
 		json_t *v;
 
 		for (size_t k = 0; k < sizeof(in); k++) {
 			seed = seed * 1103515245u + 12345u;
-			in[k] = seed & 1u << 20 ? kinds[(seed >> 21) % sizeof(kinds)] : (uint8_t)(seed >> 22);
+			in[k] = seed & 1u << 20 ? kinds[(seed >> 21) % sizeof(kinds)]
+						: (uint8_t)(seed >> 22);
 		}
 		assert_int_equal(json_append_string(&b, bytes_of(in, seed >> 16 & 7)), ERR_OK);
-		v = json_loadb((const char *)buf_bytes(&b).p, buf_len(&b), JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+		v = json_loadb((const char *)buf_bytes(&b).p, buf_len(&b),
+			       JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
 		assert_non_null(v);
 		json_decref(v);
 		buf_clear(&b);
