@@ -300,6 +300,21 @@ void flow_server_accept(struct flow_server *s, int fd, const struct addr *peer,
 	flow_begin(f);
 }
 
+void flow_server_shed(struct flow_server *s, const struct addr *peer)
+{
+	const struct exchange_env *env = &s->env.exchange;
+	struct observe_event ev = OBSERVE_EVENT_INIT("flow.refused");
+	int agent = policy_agent_by_address(env->policy, peer);
+
+	observe_add(env->counters, OBSERVE_flows_refused_total, 1);
+	ev.agent = bytes_str(policy_agent_name(env->policy, agent));
+	ev.protocol = "tcp";
+	ev.decision = "error";
+	ev.rule = "RLIMIT_NOFILE";
+	ev.reason = err_name(ERR_LIMIT_FLOWS);
+	env->audit(env->audit_owner, &ev);
+}
+
 /* ---- server ---- */
 
 struct flow_server *flow_server_new(const struct flow_env *env)

@@ -36,6 +36,8 @@ struct flow_server *flow_server_new(const struct flow_env *env);
 /* Takes an accepted connection (fd is owned from here on, also on failure). */
 void flow_server_accept(struct flow_server *s, int fd, const struct addr *peer,
 			const struct addr *original);
+/* A connection was turned away unopened for want of a descriptor: counted and audited. */
+void flow_server_shed(struct flow_server *s, const struct addr *peer);
 /*
  * The minter has answered for `host`. ERR_OK: the caller has put the certificate into the leaf
  * cache, which woke its waiters; otherwise they are failed here.

@@ -196,7 +196,17 @@ static void worker_on_accept(void *owner, int fd, const struct addr *local, cons
 	flow_server_accept(w->flows, fd, peer, local);
 }
 
-static const struct net_acceptor_ops acceptor_ops = { .on_accept = worker_on_accept };
+static void worker_on_shed(void *owner, const struct addr *peer)
+{
+	struct worker *w = owner;
+
+	flow_server_shed(w->flows, peer);
+}
+
+static const struct net_acceptor_ops acceptor_ops = {
+	.on_accept = worker_on_accept,
+	.on_shed = worker_on_shed,
+};
 
 static enum err worker_serve(struct worker *w, const int fds[CHANNEL_FDS_MAX])
 {
