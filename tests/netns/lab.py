@@ -228,9 +228,9 @@ class Lab:
         return run("ip", "netns", "exec", self.g, os.path.join(self.bin, "netpolicy"), *argv,
                    "--config", self.path("slapenir.yaml"), check=check)
 
-    def start_gateway(self, wait=True, env=None):
+    def start_gateway(self, wait=True, env=None, prefix=()):
         self.log = open(self.path("gateway.log"), "ab")
-        self.gateway = self.spawn(self.g, os.path.join(self.bin, "slapenir-gateway"), "--config",
+        self.gateway = self.spawn(self.g, *prefix, os.path.join(self.bin, "slapenir-gateway"), "--config",
                                   self.path("slapenir.yaml"), stdout=self.log, stderr=self.log, env=env)
         if wait:
             self.wait(lambda: self.listening() or self.gateway.poll() is not None, "the gateway to listen")
