@@ -135,7 +135,9 @@ bool cidr_parse(struct cidr *c, struct bytes text)
 		return true;
 	if (bytes_to_u64(bytes_from(text, slash + 1), &bits) != ERR_OK)
 		return false;
-	/* ::ffff:10.0.0.0/104 is 10.0.0.0/8; a shorter prefix is of another family than its text. */
+	/*
+	 * ::ffff:10.0.0.0/104 is 10.0.0.0/8; a shorter prefix is of another family than its text.
+	 */
 	if (a.family == AF_INET && bytes_index(text, ':') < text.n) {
 		if (bits < MAPPED_BITS)
 			return false;

@@ -9,8 +9,8 @@
  * fixed times whatever became of those before, and latency counts from the due time. With -k: each
  * request opens a connection of its own, and latency counts from connect().
  *
- * usage: load [-a ADDRESS] [-h HOST] [-p PATH] [-c CONNECTIONS] [-s SECONDS] [-n REQUESTS] [-r RATE]
- *             [-t TOKEN] [-k [-R] [-N FIRST]] [-u FILE -m TIMES]
+ * usage: load [-a ADDRESS] [-h HOST] [-p PATH] [-c CONNECTIONS] [-s SECONDS] [-n REQUESTS]
+ *             [-r RATE] [-t TOKEN] [-k [-R] [-N FIRST]] [-u FILE -m TIMES]
  *   -t  Authorization: Bearer TOKEN        -u  PUT with FILE as body, TIMES over
  *   -R  resume sessions                    -N  hosts nFIRST.bench.test, nFIRST+1..., each once
  */

@@ -1,8 +1,8 @@
 /*
  * fuzz_dns_question.c - any bytes as a question, by datagram and by stream
  *
- * What is read must be within bounds, a name policy sees must be one, and the answer to whatever was
- * read must be a well-formed message within its limit.
+ * What is read must be within bounds, a name policy sees must be one, and the answer to whatever
+ * was read must be a well-formed message within its limit.
  */
 #include "gateway/dns/dns.h"
 

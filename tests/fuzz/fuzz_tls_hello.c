@@ -1,5 +1,6 @@
 /*
- * fuzz_tls_hello.c - any bytes are a ClientHello, an incomplete one, or refused; the same at every split
+ * fuzz_tls_hello.c - any bytes are a ClientHello, an incomplete one, or refused; the same at every
+ * split
  *
  * Whatever is accepted must not depend on how the bytes were cut into records. links: room_tls
  */
@@ -34,7 +35,9 @@ static bool same_hello(const struct tls_hello *a, const struct tls_hello *b)
 	       a->tls12 == b->tls12 && a->tls13 == b->tls13 && a->ech == b->ech;
 }
 
-/* The payload of the input's records in records of one byte each; 0 when it is not whole records. */
+/*
+ * The payload of the input's records in records of one byte each; 0 when it is not whole records.
+ */
 static size_t recut(const uint8_t *in, size_t n, uint8_t *out, size_t cap)
 {
 	size_t at = 0;

@@ -1,5 +1,6 @@
 /*
- * fuzz_tls_mint.c - messages between worker and minter: any bytes are a message, incomplete, or refused
+ * fuzz_tls_mint.c - messages between worker and minter: any bytes are a message, incomplete, or
+ * refused
  *
  * What is decoded encodes to the same bytes again. links: room_tls
  */

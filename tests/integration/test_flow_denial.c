@@ -256,35 +256,12 @@ static void test_flood(void **state)
 	assert_true(rig_close(&rig));
 }
 
-/* A drained worker answers what it has begun and then ends the connection. */
-static void test_drain(void **state)
-{
-	static const struct rig_reply reply = OK_REPLY;
-
-	(void)state;
-	rig_open(&rig, NULL);
-	rig.up.replies = &reply;
-	agent = rig_agent(&rig, 0);
-	rig_say(agent, GET);
-	rig_settle(&rig);
-	flow_server_drain(rig.flows);
-	rig_settle(&rig);
-	assert_false(agent->eof);
-	rig.up.n_replies = 1;
-	rig_settle(&rig);
-	assert_true(rig_peer_has(agent, "HTTP/1.1 200 "));
-	assert_true(rig_peer_has(agent, "Connection: close"));
-	assert_true(agent->eof);
-	assert_true(rig_close(&rig));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_denials),
 		cmocka_unit_test(test_rate),
 		cmocka_unit_test(test_flood),
-		cmocka_unit_test(test_drain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@
 
 struct row {
 	const char *name;
-	bool up;		/* the agent sends, the upstream is deaf */
+	bool up; /* the agent sends, the upstream is deaf */
 	bool chunked, tls, raw;
 };
 
@@ -152,10 +152,45 @@ static void test_pressure(void **state)
 	}
 }
 
+static bool audited(struct rig *r)
+{
+	return r->n_events > 0;
+}
+
+/* Who never reads again does not hold a flow for good; nor does the other side have to notice. */
+static void test_given_up(void **state)
+{
+	static const char *const reasons[] = { "closed", "upstream_timeout", "timeout" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct rig_spec spec = { .tls = rows[i].tls, .idle_ms = 300 };
+		struct rig_peer *agent;
+
+		row = &rows[i];
+		rig_open(&rig, &spec);
+		agent = row->raw ? rig_agent_raw(&rig, 0) : rig_agent(&rig, 0);
+		if (row->up)
+			begin_up(agent);
+		else
+			begin_down(agent);
+		reader->deaf = true;
+		writer->deaf = true;
+		if (!rig_until(&rig, audited)) {
+			print_error("%s: held for good\n", row->name);
+			fail();
+		}
+		assert_int_equal(rig.n_events, 1);
+		assert_string_equal(rig.events[0].reason, reasons[row->raw ? 2 : row->up]);
+		assert_true(rig_close(&rig));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pressure),
+		cmocka_unit_test(test_given_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,9 @@
 /*
- * test_process_sandbox.c - what a minter and a worker may still do, tried one call at a time in a child
+ * test_process_sandbox.c - what a minter and a worker may still do, tried one call at a time in a
+ * child
  *
- * With sanitizers the list of system calls only forbids, as seccomp.c says; the rows that need the strict one
- * are left out there, and run in the other build.
+ * With sanitizers the list of system calls only forbids, as seccomp.c says; the rows that need the
+ * strict one are left out there, and run in the other build.
  */
 #include "gateway/process/process_internal.h"
 #include "gateway/process/sandbox_internal.h"
@@ -104,8 +105,10 @@ static int try_read_other(void)
 
 static int try_exec_memory(void)
 {
-	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? errno :
-													   FINE;
+	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+			       MAP_FAILED
+		       ? errno
+		       : FINE;
 }
 
 static int try_make_exec(void)
@@ -231,7 +234,8 @@ static int in_sandbox(enum process_role role, int (*act)(void))
 		const bool root = geteuid() == 0;
 
 		sandbox_begin(role);
-		if (sandbox_drop(role, root ? 65534 : getuid(), root ? 65534 : getgid()) != ERR_OK ||
+		if (sandbox_drop(role, root ? 65534 : getuid(), root ? 65534 : getgid()) !=
+			    ERR_OK ||
 		    sandbox_lock(role) != ERR_OK)
 			_exit(254);
 		_exit(act());
@@ -253,7 +257,8 @@ static void check_rows(enum process_role role)
 			continue;
 		got = in_sandbox(role, rows[i].act);
 		if (got != want)
-			fail_msg("%s: %s: %d instead of %d", process_role_name(role), rows[i].name, got, want);
+			fail_msg("%s: %s: %d instead of %d", process_role_name(role), rows[i].name,
+				 got, want);
 	}
 }
 

@@ -16,7 +16,8 @@ static struct tls_leaf *mint(const char *host, const char *file)
 	FILE *f;
 
 	buf_init(&der, TLS_CERT_MAX);
-	assert_int_equal(tls_minter_sign(minter, host, tls_server_pubkey(server), 86400, &der), ERR_OK);
+	assert_int_equal(tls_minter_sign(minter, host, tls_server_pubkey(server), 86400, &der),
+			 ERR_OK);
 	assert_int_equal(tls_leaf_new(server, host, buf_bytes(&der), &l), ERR_OK);
 	(void)snprintf(path, sizeof(path), "%s/%s.der", dir, file);
 	f = fopen(path, "w");
@@ -123,16 +124,19 @@ struct agent_case {
 	const char *program, *script, *version, *alpn;
 };
 
-#define S_CLIENT "(printf 'GET / HTTP/1.0\\n'; sleep 0.3) | openssl s_client -connect 127.0.0.1:$PORT " \
-	"-servername $HOST -CAfile $ROOT -verify_return_error -verify_hostname $HOST -x509_strict " \
+#define S_CLIENT "(printf 'GET / HTTP/1.0\\n'; sleep 0.3) | openssl s_client "\
+	"-connect 127.0.0.1:$PORT -servername $HOST -CAfile $ROOT -verify_return_error "\
+	"-verify_hostname $HOST -x509_strict "\
 	"-quiet -ign_eof "
 
 static const struct agent_case agents[] = {
 	{ "openssl", S_CLIENT "-alpn h2,http/1.1 2>/dev/null", "TLSv1.3", "http/1.1" },
 	{ "openssl", S_CLIENT "-tls1_2 2>/dev/null", "TLSv1.2", "" },
 	{ "openssl", S_CLIENT "-groups P-256 2>/dev/null", "TLSv1.3", "" },
-	{ "openssl", S_CLIENT "-groups P-521:P-384 2>/dev/null", "TLSv1.3", "" },	/* retried */
-	{ "openssl", S_CLIENT "-ciphersuites TLS_CHACHA20_POLY1305_SHA256 2>/dev/null", "TLSv1.3", "" },
+	/* Retried. */
+	{ "openssl", S_CLIENT "-groups P-521:P-384 2>/dev/null", "TLSv1.3", "" },
+	{ "openssl", S_CLIENT "-ciphersuites TLS_CHACHA20_POLY1305_SHA256 2>/dev/null", "TLSv1.3",
+	  "" },
 	{ "python3",
 	  "python3 -c '\n"
 	  "import ssl, socket, os\n"
@@ -204,11 +208,13 @@ static void test_resumption(void **state)
 	if (!have_program("openssl"))
 		skip();
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
-		(void)snprintf(script, sizeof(script), S_CLIENT "%s -sess_out s.pem 2>&1", options[i]);
+		(void)snprintf(script, sizeof(script), S_CLIENT "%s -sess_out s.pem 2>&1",
+			       options[i]);
 		(void)visit_by(script, &v, text, sizeof(text));
 		assert_int_equal(v.shake, ERR_OK);
 		assert_false(v.resumed);
-		(void)snprintf(script, sizeof(script), S_CLIENT "%s -sess_in s.pem 2>&1", options[i]);
+		(void)snprintf(script, sizeof(script), S_CLIENT "%s -sess_in s.pem 2>&1",
+			       options[i]);
 		(void)visit_by(script, &v, text, sizeof(text));
 		assert_int_equal(v.shake, ERR_OK);
 		assert_true(v.resumed);
@@ -225,7 +231,8 @@ static void must_verify(const char *program, const char *command)
 		return;
 	}
 	assert_non_null(getcwd(cwd, sizeof(cwd)));
-	(void)snprintf(cmd, sizeof(cmd), "set -e; V='%s/" VECTORS "'; cd '%s'; %s", cwd, dir, command);
+	(void)snprintf(cmd, sizeof(cmd), "set -e; V='%s/" VECTORS "'; cd '%s'; %s", cwd, dir,
+		       command);
 	must_run(cmd);
 }
 

@@ -1,4 +1,6 @@
-/* Our client against openssl s_server: which certificates are taken, resumption, TLS 1.2 and 1.3. */
+/*
+ * Our client against openssl s_server: which certificates are taken, resumption, TLS 1.2 and 1.3.
+ */
 #include "tests/integration/tls_peer.h"
 
 static char dir[] = "/tmp/slapenir-tls-XXXXXX";
@@ -11,7 +13,8 @@ static const char prepare[] =
 	"openssl ecparam -name prime256v1 -genkey -noout -out k.key\n"
 	"make() { n=$1; shift; printf '%%s\\n' \"$2\" > $n.ext\n"
 	"  openssl req -new -key k.key -subj \"$1\" -out $n.csr 2>/dev/null; shift 2\n"
-	"  openssl x509 -req -in $n.csr -extfile $n.ext -set_serial 0x$$1 -out $n.crt \"$@\" 2>/dev/null; }\n"
+	"  openssl x509 -req -in $n.csr -extfile $n.ext -set_serial 0x$$1 -out $n.crt \"$@\" "
+	"2>/dev/null; }\n"
 	"R=\"-CA ${V}root.crt -CAkey ${V}root.key -sha256 -days 30\"\n"
 	"S='subjectAltName=DNS:up.test'\n"
 	"make good /CN=up.test $S $R\n"
@@ -27,7 +30,8 @@ static const char prepare[] =
 	"make inter /CN=up.test $S -CA ${V}inter.crt -CAkey ${V}inter.key -sha256 -days 30\n"
 	"make notca /CN=mid.test 'basicConstraints=CA:FALSE' $R\n"
 	"make undernotca /CN=up.test $S -CA notca.crt -CAkey k.key -sha256 -days 30\n"
-	"cat inter.crt ${V}inter.crt > interchain.crt; cat undernotca.crt notca.crt > notcachain.crt\n";
+	"cat inter.crt ${V}inter.crt > interchain.crt; cat undernotca.crt notca.crt > "
+	"notcachain.crt\n";
 
 static int open_all(void **state)
 {
@@ -70,8 +74,10 @@ static pid_t serve(const char *cert, const char *options, uint16_t *port, int *o
 	FILE *f;
 	pid_t pid;
 
-	(void)snprintf(cmd, sizeof(cmd), "cd '%s' && exec openssl s_server -accept 127.0.0.1:0 -rev "
-		       "-cert %s.crt -cert_chain %s.crt -key k.key %s", dir, cert, cert, options);
+	(void)snprintf(cmd, sizeof(cmd),
+		       "cd '%s' && exec openssl s_server -accept 127.0.0.1:0 -rev "
+		       "-cert %s.crt -cert_chain %s.crt -key k.key %s",
+		       dir, cert, cert, options);
 	pid = spawn_sh(cmd, out);
 	f = fdopen(dup(*out), "r");
 	assert_non_null(f);

@@ -1,8 +1,8 @@
 /*
  * guard.c - one mapping per buffer: inaccessible page, data pages, inaccessible page
  *
- * The list of mappings is kept apart from the data, so that an overrun cannot harm it. Tests have one
- * thread; there is no lock.
+ * The list of mappings is kept apart from the data, so that an overrun cannot harm it. Tests have
+ * one thread; there is no lock.
  */
 #include "tests/lib/guard.h"
 

@@ -2,8 +2,8 @@
  * guard.h - buffers that end where the address space ends
  *
  * A copy whose last byte is followed by a page that cannot be touched: one byte read or written too
- * far is a crash in every build, also without a sanitizer. guard_copy_front() guards the byte before
- * the first in the same way. Memory is zeroed and returned by guard_free().
+ * far is a crash in every build, also without a sanitizer. guard_copy_front() guards the byte
+ * before the first in the same way. Memory is zeroed and returned by guard_free().
  */
 #pragma once
 

@@ -1,7 +1,8 @@
 /*
  * config_keys.c - print every configuration key, one per line, for the lint of the same name
  *
- * path TAB type TAB default TAB required|optional TAB meaning; the default is empty when there is none.
+ * path TAB type TAB default TAB required|optional TAB meaning; the default is empty when there is
+ * none.
  */
 #include <stdio.h>
 

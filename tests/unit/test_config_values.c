@@ -47,7 +47,8 @@ static const char full[] =
 	"  dns: { port: 16053, upstream: [9.9.9.9, \"[2620:fe::fe]:5353\", \"2620:fe::9\"] }\n"
 	"  admin: { unix: off, listen: \"[::1]:99\" }\n"
 	"  audit: { file: log/audit.jsonl }\n"
-	"  limits: { flows: 7, idle: 90m, header_bytes: 16KiB, connect: 1500ms, first_byte: 1h, head: 5s,\n"
+	"  limits: { flows: 7, idle: 90m, header_bytes: 16KiB, connect: 1500ms, first_byte: 1h, "
+	"head: 5s,\n"
 	"            drain: 0s }\n"
 	"tls:\n"
 	"  ca: { certificate: ca.crt, key: /abs/ca.key }\n"
@@ -76,7 +77,8 @@ static const char full[] =
 	"  default: allow\n"
 	"  allow_special: [10.20.0.0/16]\n"
 	"  rules:\n"
-	"    - allow: { name: models, hosts: [API.openai.com], methods: [GET, M-SEARCH], paths: [\"/v1/**\", /],\n"
+	"    - allow: { name: models, hosts: [API.openai.com], methods: [GET, M-SEARCH], paths: "
+	"[\"/v1/**\", /],\n"
 	"               agents: [other] }\n"
 	"    - deny: { ports: [25, 6000-6010] }\n"
 	"    - passthrough: { hosts: [\"*.pinned.example\"] }\n"
@@ -264,9 +266,11 @@ static void identity_means_required(void **state)
 static const char *const warnings[] = {
 	"gateway.admin.listen: the admin endpoint can be reached from other machines",
 	"secrets[0].plaintext: the real value may be sent unencrypted",
-	"secrets[1].dummy: one dummy contains the other, of secret s: the longer one wins where it stands",
+	"secrets[1].dummy: one dummy contains the other, of secret s: the longer one wins where it "
+	"stands",
 	"egress.default: agents may reach every host that no rule denies",
-	"egress.rules[0].allow: protocol tcp without `ports`: every port of these addresses is relayed unopened",
+	"egress.rules[0].allow: protocol tcp without `ports`: every port of these addresses is "
+	"relayed unopened",
 	"egress.allow_special[0]: opens loopback or a cloud's metadata to agents",
 };
 

@@ -64,10 +64,12 @@ static void test_ranges(void **state)
 		{ "0.0.0.0/1 128.0.0.0/1", "0.0.0.0/0", "" },
 		{ "255.255.255.255 0.0.0.0", "0.0.0.0 255.255.255.255", "" },	/* no wrap */
 		{ "255.255.255.254 255.255.255.255", "255.255.255.254/31", "" },
-		{ "0.0.0.0/0 10.0.0.0/8", "0.0.0.0/0", "" },			/* open end swallows */
+		/* Open end swallows. */
+		{ "0.0.0.0/0 10.0.0.0/8", "0.0.0.0/0", "" },
 		{ "::/0 fd00::/8", "", "::/0" },
 		{ "fd00::/65 fd00:0:0:0:8000::/65", "", "fd00::/64" },
-		{ "fd00::ffff:ffff:ffff:ffff fd00:0:0:1::", "", "fd00::ffff:ffff:ffff:ffff-fd00:0:0:1::" },
+		{ "fd00::ffff:ffff:ffff:ffff fd00:0:0:1::", "",
+		  "fd00::ffff:ffff:ffff:ffff-fd00:0:0:1::" },
 	};
 
 	(void)state;
@@ -115,8 +117,8 @@ static void test_interfaces(void **state)
 static void test_refused(void **state)
 {
 	static const char *const bad_names[] = {
-		"", "lo", "all", "default", ".", "..", "a/b", "../..", "eth*", "e\"x", "a b", "x\n", "abcdefghijklmnop",
-		"%s", "a;b", "{", "\xc3\xa4",
+		"",	"lo",  "all", "default",	  ".",	"..",  "a/b", "../..",	  "eth*",
+		"e\"x", "a b", "x\n", "abcdefghijklmnop", "%s", "a;b", "{",   "\xc3\xa4",
 	};
 	struct cidr source;
 	struct np_plan plan;
@@ -132,12 +134,12 @@ static void test_refused(void **state)
 		assert_int_equal(np_plan_build(&in, &plan, why), ERR_CONFIG);
 		assert_non_null(strstr(why, "agent_interfaces"));
 	}
-#define REFUSED(field, value)                                                                               \
-	do {                                                                                                \
-		in = good;                                                                                  \
-		in.field = (value);                                                                         \
-		assert_int_equal(np_plan_build(&in, &plan, why), ERR_CONFIG);                               \
-		assert_true(why[0] != '\0');                                                                \
+#define REFUSED(field, value)									\
+	do {											\
+		in = good;									\
+		in.field = (value);								\
+		assert_int_equal(np_plan_build(&in, &plan, why), ERR_CONFIG);			\
+		assert_true(why[0] != '\0');							\
 	} while (0)
 	REFUSED(n_interfaces, 0);
 	REFUSED(n_sources, 0);

@@ -1,4 +1,6 @@
-/* First match wins, what cannot be judged counts against the agent, and a refusal names its reason. */
+/*
+ * First match wins, what cannot be judged counts against the agent, and a refusal names its reason.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,8 +27,10 @@ static struct cidr cidr(const char *text)
 
 static int setup(void **state)
 {
-	const struct policy_ports https = { 443, 443 }, postgres = { 5432, 5439 }, smtp = { 25, 25 };
-	const struct cidr ten = cidr("10.20.0.0/16"), coder[] = { cidr("172.30.0.0/24"), cidr("fd00:30::/64") };
+	const struct policy_ports https = { 443, 443 }, postgres = { 5432, 5439 },
+				  smtp = { 25, 25 };
+	const struct cidr ten = cidr("10.20.0.0/16"),
+			  coder[] = { cidr("172.30.0.0/24"), cidr("fd00:30::/64") };
 	const struct cidr other = cidr("172.31.0.7"), eleven = cidr("11.0.0.0/8");
 	const struct policy_agent_spec agents[] = {
 		{ "coder", coder, 2, { 50, 1, 100 } },
@@ -34,25 +38,33 @@ static int setup(void **state)
 	};
 	const struct policy_rule_spec rules[] = {
 		/* 0 */ { .action = POLICY_DENY, .ports = &smtp, .n_ports = 1, .name = "no-mail" },
-		/* 1 */ { .action = POLICY_ALLOW, .hosts = STRINGS("api.openai.com"), .ports = &https, .n_ports = 1,
+		/* 1 */ { .action = POLICY_ALLOW, .hosts = STRINGS("api.openai.com"),
+			  .ports = &https, .n_ports = 1,
 			  .methods = STRINGS("GET", "POST"), .paths = STRINGS("/v1/**") },
 		/* 2 */ { .action = POLICY_DENY, .hosts = STRINGS("secret.github.com") },
-		/* 3 */ { .action = POLICY_DENY, .hosts = STRINGS("*.github.com"), .paths = STRINGS("/admin/**") },
-		/* 4 */ { .action = POLICY_ALLOW, .hosts = STRINGS("*.github.com", "github.com", "*.github.com"),
+		/* 3 */ { .action = POLICY_DENY, .hosts = STRINGS("*.github.com"),
+			  .paths = STRINGS("/admin/**") },
+		/* 4 */ { .action = POLICY_ALLOW,
+			  .hosts = STRINGS("*.github.com", "github.com", "*.github.com"),
 			  .ports = &https, .n_ports = 1 },
-		/* 5 */ { .action = POLICY_PASSTHROUGH, .hosts = STRINGS("pinned.example.com"), .ports = &https,
+		/* 5 */ { .action = POLICY_PASSTHROUGH, .hosts = STRINGS("pinned.example.com"),
+			  .ports = &https,
 			  .n_ports = 1 },
-		/* 6 */ { .action = POLICY_TCP, .addresses = &ten, .n_addresses = 1, .ports = &postgres,
+		/* 6 */ { .action = POLICY_TCP, .addresses = &ten, .n_addresses = 1,
+			  .ports = &postgres,
 			  .n_ports = 1 },
 		/* 7 */ { .action = POLICY_ALLOW, .hosts = STRINGS("only.other.example"),
 			  .agents = STRINGS("other") },
-		/* 8 */ { .action = POLICY_DENY, .hosts = STRINGS("*.mixed.example"), .methods = STRINGS("DELETE") },
+		/* 8 */ { .action = POLICY_DENY, .hosts = STRINGS("*.mixed.example"),
+			  .methods = STRINGS("DELETE") },
 		/* 9 */ { .action = POLICY_PASSTHROUGH, .hosts = STRINGS("a.mixed.example") },
 		/* 10 */ { .action = POLICY_ALLOW, .hosts = STRINGS("*.mixed.example") },
 		/* 11 */ { .action = POLICY_ALLOW, .hosts = STRINGS("9.9.9.9", "2606:4700::1") },
-		/* 12 */ { .action = POLICY_ALLOW, .hosts = STRINGS("both.example"), .addresses = &eleven,
+		/* 12 */ { .action = POLICY_ALLOW, .hosts = STRINGS("both.example"),
+			   .addresses = &eleven,
 			   .n_addresses = 1 },
-		/* 13 */ { .action = POLICY_ALLOW, .hosts = STRINGS("*"), .methods = STRINGS("HEAD"),
+		/* 13 */ { .action = POLICY_ALLOW, .hosts = STRINGS("*"),
+			   .methods = STRINGS("HEAD"),
 			   .agents = STRINGS("other") },
 	};
 	const struct policy_spec spec = { .agents = agents, .n_agents = 2, .rules = rules,
@@ -76,9 +88,9 @@ static void agents_are_found_by_address(void **state)
 		const char *address;
 		int agent;
 	} rows[] = {
-		{ "172.30.0.0", CODER }, { "172.30.0.255", CODER }, { "172.30.1.0", -1 }, { "fd00:30::9", CODER },
-		{ "fd00:30:0:1::9", -1 }, { "172.31.0.7", OTHER }, { "172.31.0.8", -1 },
-		{ "::ffff:172.30.0.4", CODER },
+		{ "172.30.0.0", CODER }, { "172.30.0.255", CODER },	 { "172.30.1.0", -1 },
+		{ "fd00:30::9", CODER }, { "fd00:30:0:1::9", -1 },	 { "172.31.0.7", OTHER },
+		{ "172.31.0.8", -1 },	 { "::ffff:172.30.0.4", CODER },
 	};
 	struct addr a;
 
@@ -153,8 +165,8 @@ static void connections_are_judged(void **state)
 			      connects[i].address ? connects[i].address : "", connects[i].port);
 		if (connects[i].address)
 			assert_true(addr_parse_ip(&a, bytes_str(connects[i].address)));
-		v = policy_connect(p, connects[i].agent, connects[i].host, connects[i].address ? &a : NULL,
-				   connects[i].port);
+		v = policy_connect(p, connects[i].agent, connects[i].host,
+				   connects[i].address ? &a : NULL, connects[i].port);
 		assert_int_equal(v.action, connects[i].action);
 		assert_string_equal(err_name(v.reason), err_name(connects[i].reason));
 		assert_string_equal(v.rule, connects[i].rule);
@@ -206,7 +218,8 @@ static const struct {
 	{ CODER, "api.openai.com", 443, "get", "/v1/models", ERR_DENY_METHOD, "egress.default" },
 	{ CODER, "api.openai.com", 443, "DELETE", "/v1/models", ERR_DENY_METHOD, "egress.default" },
 	{ CODER, "api.openai.com", 443, "GET", "/v2/models", ERR_DENY_PATH, "egress.default" },
-	{ CODER, "api.openai.com", 443, "GET", "/v1/../v2/models", ERR_DENY_PATH, "egress.default" },
+	{ CODER, "api.openai.com", 443, "GET", "/v1/../v2/models", ERR_DENY_PATH,
+	  "egress.default" },
 	{ CODER, "api.openai.com", 443, "GET", "/v1/%2e%2e/v2", ERR_DENY_PATH, "egress.default" },
 	{ CODER, "api.openai.com", 443, "GET", "/v1%2f..%2fv2", ERR_DENY_PATH, "egress.default" },
 	{ CODER, "api.openai.com", 443, "GET", "*", ERR_DENY_PATH, "egress.default" },
@@ -238,12 +251,14 @@ static void requests_are_judged(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
 		const struct policy_request r = { requests[i].host, requests[i].port,
-						  bytes_str(requests[i].method), bytes_str(requests[i].path) };
+						  bytes_str(requests[i].method),
+						  bytes_str(requests[i].path) };
 		struct policy_verdict v = policy_request(p, requests[i].agent, &r);
 
 		print_message("%zu: %s %s %s\n", i, r.host, requests[i].method, requests[i].path);
 		assert_string_equal(err_name(v.reason), err_name(requests[i].reason));
-		assert_int_equal(v.action, requests[i].reason == ERR_OK ? POLICY_ALLOW : POLICY_DENY);
+		assert_int_equal(v.action,
+				 requests[i].reason == ERR_OK ? POLICY_ALLOW : POLICY_DENY);
 		assert_string_equal(v.rule, requests[i].rule);
 	}
 }
@@ -254,9 +269,14 @@ static void default_can_allow(void **state)
 	const struct policy_agent_spec agent = { "a", &all, 1, { 0 } };
 	const struct policy_rule_spec rules[] = {
 		{ .action = POLICY_DENY, .hosts = STRINGS("bad.example") },
-		{ .action = POLICY_DENY, .hosts = STRINGS("some.example"), .methods = STRINGS("POST") },
+		{ .action = POLICY_DENY,
+		  .hosts = STRINGS("some.example"),
+		  .methods = STRINGS("POST") },
 	};
-	const struct policy_spec spec = { .agents = &agent, .n_agents = 1, .rules = rules, .n_rules = 2,
+	const struct policy_spec spec = { .agents = &agent,
+					  .n_agents = 1,
+					  .rules = rules,
+					  .n_rules = 2,
 					  .allow_by_default = true };
 	struct policy *open = policy_new(&spec);
 	struct policy_request r = { "some.example", 443, BYTES_LIT("POST"), BYTES_LIT("/") };
@@ -279,8 +299,12 @@ static void malformed_specs_are_refused(void **state)
 		{ .action = POLICY_ALLOW, .hosts = STRINGS("*.1.2.3.4") },
 		{ .action = POLICY_ALLOW, .hosts = STRINGS("a.*.example") },
 		{ .action = POLICY_ALLOW, .hosts = STRINGS("a.example"), .paths = STRINGS("v1") },
-		{ .action = POLICY_ALLOW, .hosts = STRINGS("a.example"), .agents = STRINGS("nobody") },
-		{ .action = POLICY_PASSTHROUGH, .hosts = STRINGS("a.example"), .paths = STRINGS("/v1") },
+		{ .action = POLICY_ALLOW,
+		  .hosts = STRINGS("a.example"),
+		  .agents = STRINGS("nobody") },
+		{ .action = POLICY_PASSTHROUGH,
+		  .hosts = STRINGS("a.example"),
+		  .paths = STRINGS("/v1") },
 		{ .action = POLICY_TCP, .hosts = STRINGS("a.example"), .methods = STRINGS("GET") },
 	};
 
@@ -311,13 +335,15 @@ static void many_hosts_keep_their_order(void **state)
 	static const char *hosts[MANY];
 	static struct policy_rule_spec rules[MANY];
 	const struct policy_agent_spec agent = { "a", NULL, 0, { 0 } };
-	struct policy_spec spec = { .agents = &agent, .n_agents = 1, .rules = rules, .n_rules = MANY };
+	struct policy_spec spec = {
+		.agents = &agent, .n_agents = 1, .rules = rules, .n_rules = MANY
+	};
 	struct policy *many;
 
 	(void)state;
 	for (size_t i = 0; i < MANY; i++) {
-		snprintf(text[i], sizeof(text[i]), "%sh%zu.z%zu.example", i % 7 == 3 ? "*." : "", i * 31 % 1000,
-			 i % 11);
+		snprintf(text[i], sizeof(text[i]), "%sh%zu.z%zu.example", i % 7 == 3 ? "*." : "",
+			 i * 31 % 1000, i % 11);
 		hosts[i] = text[i];
 		rules[i] = (struct policy_rule_spec){ .action = i % 3 ? POLICY_ALLOW : POLICY_DENY,
 						      .hosts = { &hosts[i], 1 } };
@@ -327,7 +353,8 @@ static void many_hosts_keep_their_order(void **state)
 	for (size_t i = 0; i < MANY; i++) {
 		char host[40], expect[40] = "egress.default";
 
-		snprintf(host, sizeof(host), "%sh%zu.z%zu.example", i % 2 ? "www." : "", i * 17 % 1100, i % 13);
+		snprintf(host, sizeof(host), "%sh%zu.z%zu.example", i % 2 ? "www." : "",
+			 i * 17 % 1100, i % 13);
 		for (size_t j = 0; j < MANY; j++)
 			if (naive_matches(text[j], host)) {
 				snprintf(expect, sizeof(expect), "egress.rules[%zu]", j);

@@ -1,6 +1,6 @@
 /*
- * test_process_parts.c - the parts of the process room that need no second process: channel, job, audit file,
- * resolver settings, policy spelled from a configuration
+ * test_process_parts.c - the parts of the process room that need no second process: channel, job,
+ * audit file, resolver settings, policy spelled from a configuration
  */
 #include "gateway/process/process_internal.h"
 
@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- channel -------------------------------------------------------------------------------------------- */
+/* ---- channel --------------------------------------------------------------------------------- */
 
 static uint8_t buffer[CHANNEL_MESSAGE_MAX];
 
@@ -30,7 +30,8 @@ static void messages_arrive_whole_and_in_order(void **state)
 	(void)state;
 	memset(body, 'x', sizeof(body));
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		struct channel_message out = { .type = CHANNEL_AUDIT, .body = bytes_of(body, sizes[i]) };
+		struct channel_message out = { .type = CHANNEL_AUDIT,
+					       .body = bytes_of(body, sizes[i]) };
 
 		assert_int_equal(channel_pair(fds), ERR_OK);
 		assert_int_equal(channel_receive(fds[0], buffer, sizeof(buffer), &m), ERR_AGAIN);
@@ -100,7 +101,7 @@ static void descriptors_travel_and_stay_private(void **state)
 	close(fds[1]);
 }
 
-/* ---- job ------------------------------------------------------------------------------------------------ */
+/* ---- job ------------------------------------------------------------------------------------- */
 
 static void a_job_is_read_as_it_was_written(void **state)
 {
@@ -146,7 +147,7 @@ static void what_is_no_job_is_refused(void **state)
 	assert_int_equal(job_section(&j, JOB_TRUST).n, 0);
 }
 
-/* ---- audit ---------------------------------------------------------------------------------------------- */
+/* ---- audit ----------------------------------------------------------------------------------- */
 
 static void read_all(const char *path, char *text, size_t cap)
 {
@@ -210,7 +211,7 @@ static void audit_lines_are_appended_and_losses_stay_single(void **state)
 	free(page);
 }
 
-/* ---- settings ------------------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 
 static void resolvers_are_read_as_the_system_does(void **state)
 {
@@ -220,12 +221,15 @@ static void resolvers_are_read_as_the_system_does(void **state)
 		{ "", "127.0.0.1:53" },
 		{ "nameserver 10.0.0.1\n", "10.0.0.1:53" },
 		{ "nameserver 10.0.0.1", "10.0.0.1:53" },
-		{ "# nameserver 9.9.9.9\n;nameserver 9.9.9.9\nsearch x\nnameserver\t10.0.0.1 # c\n", "10.0.0.1:53" },
+		{ "# nameserver 9.9.9.9\n;nameserver 9.9.9.9\nsearch x\nnameserver\t10.0.0.1 # c\n",
+		  "10.0.0.1:53" },
 		{ "nameserver fd00::53\r\n", "127.0.0.1:53" },
 		{ "nameserver fd00::53\nnameserver 10.0.0.2\n", "[fd00::53]:53,10.0.0.2:53" },
-		{ "nameserver 1.1.1.1\nnameserver 1.1.1.2\nnameserver 1.1.1.3\nnameserver 1.1.1.4\n",
+		{ "nameserver 1.1.1.1\nnameserver 1.1.1.2\nnameserver 1.1.1.3\n"
+		  "nameserver 1.1.1.4\n",
 		  "1.1.1.1:53,1.1.1.2:53,1.1.1.3:53" },
-		{ "nameserver fe80::1%eth0\nnameserver x\nnameserver\nnameservers 1.1.1.1\nnameserver 2.2.2.2\n",
+		{ "nameserver fe80::1%eth0\nnameserver x\nnameserver\nnameservers 1.1.1.1\n"
+		  "nameserver 2.2.2.2\n",
 		  "2.2.2.2:53" },
 	};
 	struct config cfg = { .gateway.dns.system = true };
@@ -237,7 +241,8 @@ static void resolvers_are_read_as_the_system_does(void **state)
 		buf_init(&out, 4096);
 		assert_int_equal(settings_dns_servers(&cfg, bytes_str(t[i].text), &out), ERR_OK);
 		if (!bytes_eq(buf_bytes(&out), bytes_str(t[i].want)))
-			fail_msg("row %zu: %.*s", i, (int)buf_len(&out), (const char *)buf_bytes(&out).p);
+			fail_msg("row %zu: %.*s", i, (int)buf_len(&out),
+				 (const char *)buf_bytes(&out).p);
 		buf_release(&out);
 	}
 }
@@ -247,15 +252,18 @@ static void a_policy_says_what_the_configuration_says(void **state)
 	static const char text[] = "version: 1\n"
 				   "agents:\n"
 				   "  - { name: a, sources: [10.0.0.0/24] }\n"
-				   "  - { name: b, sources: [10.0.1.0/24], rate: { requests: 5/s, burst: 7 } }\n"
+				   "  - { name: b, sources: [10.0.1.0/24], rate: { requests: 5/s, "
+				   "burst: 7 } }\n"
 				   "egress:\n"
 				   "  allow_special: [192.168.7.0/24]\n"
 				   "  rules:\n"
 				   "    - deny: { hosts: [bad.example.com] }\n"
-				   "    - allow: { hosts: [\"*.example.com\"], methods: [GET], paths: [\"/v1/**\"], "
+				   "    - allow: { hosts: [\"*.example.com\"], methods: [GET], "
+				   "paths: [\"/v1/**\"], "
 				   "agents: [b], name: rule-b }\n"
 				   "    - passthrough: { hosts: [pinned.org] }\n"
-				   "    - allow: { addresses: [192.168.7.0/24], ports: [5432], protocol: tcp }\n";
+				   "    - allow: { addresses: [192.168.7.0/24], ports: [5432], "
+				   "protocol: tcp }\n";
 	struct config_error problems;
 	struct config *cfg = config_parse(bytes_str(text), "/x.yaml", &problems);
 	struct policy_request get = { "x.example.com", 443, BYTES_LIT("GET"), BYTES_LIT("/v1/a") };

@@ -1,5 +1,6 @@
 /*
- * test_secret_source.c - values out of the environment, files and programs; areas of memory; TOKENS_JSON
+ * test_secret_source.c - values out of the environment, files and programs; areas of memory;
+ * TOKENS_JSON
  */
 #include "gateway/secret/secret.h"
 
@@ -154,10 +155,13 @@ static bool initial_environment_has(const char *text)
 	return memmem(block, n, text, strlen(text)) != NULL;
 }
 
-/* Runs itself with the variable in its real initial environment: setenv() would put it elsewhere. */
+/*
+ * Runs itself with the variable in its real initial environment: setenv() would put it elsewhere.
+ */
 static void environment_is_emptied_and_remembered(void **state)
 {
-	char self[] = "/proc/self/exe", name[] = "test", arg[] = "environment", env0[] = "KEY_A=" CANARY;
+	char self[] = "/proc/self/exe", name[] = "test", arg[] = "environment",
+	     env0[] = "KEY_A=" CANARY;
 	char env1[] = "PATH=/usr/bin:/bin";
 	char *argv[] = { name, arg, NULL }, *envp[] = { env0, env1, NULL };
 	int status;
@@ -196,10 +200,12 @@ static int environment_child(void)
 	if (secret_source_read(&v, &b, &out, why) != ERR_UNRESOLVED_SECRET || !strstr(why, "KEY_B"))
 		return 5;
 	/* One that appears later is found, and does not disturb the first. */
-	if (setenv("KEY_B", "second-value", 1) != 0 || secret_source_read(&v, &b, &out, why) != ERR_OK ||
+	if (setenv("KEY_B", "second-value", 1) != 0 ||
+	    secret_source_read(&v, &b, &out, why) != ERR_OK ||
 	    !bytes_eq(buf_bytes(&out), BYTES_LIT("second-value")))
 		return 6;
-	if (secret_source_read(&v, &a, &out, why) != ERR_OK || !bytes_eq(buf_bytes(&out), BYTES_LIT(CANARY)))
+	if (secret_source_read(&v, &a, &out, why) != ERR_OK ||
+	    !bytes_eq(buf_bytes(&out), BYTES_LIT(CANARY)))
 		return 7;
 	buf_release(&out);
 	secret_vault_wipe(&v);
@@ -215,14 +221,18 @@ static void programs_are_run_without_a_shell(void **state)
 	} t[] = {
 		{ { "/bin/echo", CANARY, NULL }, ERR_OK, CANARY },
 		{ { "/bin/echo", "$HOME; `id` $(id)", NULL }, ERR_OK, "$HOME; `id` $(id)" },
-		{ { "/bin/sh", "-c", "printf canary-; sleep 0.05; printf second", NULL }, ERR_OK, "canary-second" },
-		{ { "/bin/sh", "-c", "echo " CANARY "; exit 3", NULL }, ERR_UNRESOLVED_SECRET, NULL },
-		{ { "/bin/sh", "-c", "echo " CANARY "; kill -9 $$", NULL }, ERR_UNRESOLVED_SECRET, NULL },
+		{ { "/bin/sh", "-c", "printf canary-; sleep 0.05; printf second", NULL }, ERR_OK,
+		  "canary-second" },
+		{ { "/bin/sh", "-c", "echo " CANARY "; exit 3", NULL }, ERR_UNRESOLVED_SECRET,
+		  NULL },
+		{ { "/bin/sh", "-c", "echo " CANARY "; kill -9 $$", NULL }, ERR_UNRESOLVED_SECRET,
+		  NULL },
 		{ { "/bin/true", NULL }, ERR_UNRESOLVED_SECRET, NULL },
 		{ { "/nonexistent/program", NULL }, ERR_UNRESOLVED_SECRET, NULL },
 		{ { "echo", CANARY, NULL }, ERR_CONFIG, NULL },
 		{ { "/usr/bin/yes", NULL }, ERR_CONFIG, NULL },		/* bounded output */
-		{ { "/bin/sh", "-c", "read x || echo no-input-here", NULL }, ERR_OK, "no-input-here" },
+		{ { "/bin/sh", "-c", "read x || echo no-input-here", NULL }, ERR_OK,
+		  "no-input-here" },
 	};
 	struct world *w = *state;
 
@@ -240,7 +250,8 @@ static void programs_are_run_without_a_shell(void **state)
 static void a_program_that_hangs_is_ended_with_its_children(void **state)
 {
 	static const char *const silent[] = { "/bin/sh", "-c", "sleep 1000 & sleep 1000", NULL };
-	static const char *const closed[] = { "/bin/sh", "-c", "echo " CANARY "; exec 1>&-; sleep 1000", NULL };
+	static const char *const closed[] = { "/bin/sh", "-c",
+					      "echo " CANARY "; exec 1>&-; sleep 1000", NULL };
 	struct secret_source s = { .type = SECRET_SOURCE_EXEC, .argv = silent, .timeout_ms = 100 };
 	struct world *w = *state;
 
@@ -254,7 +265,7 @@ static void a_program_that_hangs_is_ended_with_its_children(void **state)
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
 
-/* ---- areas ---------------------------------------------------------------------------------------------- */
+/* ---- areas ----------------------------------------------------------------------------------- */
 
 static void an_area_is_shared_read_only(void **state)
 {
@@ -308,12 +319,13 @@ static void an_area_is_not_inherited_by_fork(void **state)
 	secret_area_wipe(&a);
 }
 
-/* ---- TOKENS_JSON ---------------------------------------------------------------------------------------- */
+/* ---- TOKENS_JSON ----------------------------------------------------------------------------- */
 
 static void tokens_are_read_in_both_forms(void **state)
 {
 	static const char text[] = "{\"sk-dummy-1\": \"sk-real-11\",\n"
-				   " \"sk-dummy-2\": {\"real\": \"sk-real-22\", \"hosts\": [\"API.x.com\", \"*.y.com:443\"]}}\n";
+				   " \"sk-dummy-2\": {\"real\": \"sk-real-22\", \"hosts\": "
+				   "[\"API.x.com\", \"*.y.com:443\"]}}\n";
 	struct secret_tokens t;
 	char why[SECRET_WHY_MAX];
 
@@ -323,7 +335,8 @@ static void tokens_are_read_in_both_forms(void **state)
 	for (size_t i = 0; i < t.n; i++) {
 		const bool plain = strcmp(t.v[i].dummy, "sk-dummy-1") == 0;
 
-		assert_true(bytes_eq(buf_bytes(&t.v[i].real), bytes_str(plain ? "sk-real-11" : "sk-real-22")));
+		assert_true(bytes_eq(buf_bytes(&t.v[i].real),
+				     bytes_str(plain ? "sk-real-11" : "sk-real-22")));
 		assert_int_equal(t.v[i].n_hosts, plain ? 0 : 2);
 		if (!plain) {
 			assert_string_equal(t.v[i].hosts[0], "api.x.com");
@@ -355,7 +368,8 @@ static void tokens_are_read_strictly(void **state)
 		"{\"dummy-aa\": {\"real\": \"canary-1\", \"hosts\": [\"a b\"]}}",
 		"{\"dummy-aa\": {\"real\": \"canary-1\", \"hosts\": [\"*\"]}}",
 		"{\"dummy-aa\": {\"real\": \"canary-1\", \"hosts\": [\"a.com\"], \"canary-2\": 1}}",
-		"{\"dummy-aa\": {\"real\": \"canary-1\", \"real\": \"canary-2\", \"hosts\": [\"a.com\"]}}",
+		"{\"dummy-aa\": {\"real\": \"canary-1\", \"real\": \"canary-2\", \"hosts\": "
+		"[\"a.com\"]}}",
 		"{\"dummy-aa\": \"canary-1\",}",
 		"{\"dummy-aa\": 'canary-1'}",
 		"{\"dummy-aa\": \"canary\xff\xff\"}",
@@ -392,13 +406,16 @@ static void tokens_nest_only_so_deep(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(values_are_checked_wherever_they_come_from, world_open, world_close),
+		cmocka_unit_test_setup_teardown(values_are_checked_wherever_they_come_from,
+						world_open, world_close),
 		cmocka_unit_test_setup_teardown(length_has_a_limit, world_open, world_close),
-		cmocka_unit_test_setup_teardown(only_regular_files_are_read, world_open, world_close),
+		cmocka_unit_test_setup_teardown(only_regular_files_are_read,
+						world_open, world_close),
 		cmocka_unit_test(environment_is_emptied_and_remembered),
-		cmocka_unit_test_setup_teardown(programs_are_run_without_a_shell, world_open, world_close),
-		cmocka_unit_test_setup_teardown(a_program_that_hangs_is_ended_with_its_children, world_open,
-						world_close),
+		cmocka_unit_test_setup_teardown(programs_are_run_without_a_shell,
+						world_open, world_close),
+		cmocka_unit_test_setup_teardown(a_program_that_hangs_is_ended_with_its_children,
+						world_open, world_close),
 		cmocka_unit_test(an_area_is_shared_read_only),
 		cmocka_unit_test(an_area_is_not_mapped_past_its_end),
 		cmocka_unit_test(an_area_is_not_inherited_by_fork),

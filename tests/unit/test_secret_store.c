@@ -1,5 +1,6 @@
 /*
- * test_secret_store.c - what a secret is bound to, and a store that survives being moved and damaged
+ * test_secret_store.c - what a secret is bound to, and a store that survives being moved and
+ * damaged
  */
 #include "gateway/secret/secret.h"
 #include "tests/lib/guard.h"
@@ -11,7 +12,8 @@
 #include <cmocka.h>
 
 static const char *const openai_hosts[] = { "api.openai.com" };
-static const char *const git_hosts[] = { "github.com:443", "*.github.com", "10.1.2.3", "[fd00::1]:8443", "fd00::2" };
+static const char *const git_hosts[] = { "github.com:443", "*.github.com", "10.1.2.3",
+					 "[fd00::1]:8443", "fd00::2" };
 static const unsigned only_agent_40[] = { 40, 3 };
 
 static const struct secret_spec specs[] = {
@@ -186,7 +188,8 @@ static void refuses_damage(void **state)
 		refused += !s;
 		for (unsigned k = 0; s && k < secret_store_count(s); k++) {
 			struct secret v = secret_get(s, k);
-			const struct bytes texts[] = { v.name, v.dummy, v.real, v.dummy_key, v.real_key };
+			const struct bytes texts[] = { v.name, v.dummy, v.real, v.dummy_key,
+						       v.real_key };
 
 			for (size_t x = 0; x < ARRAY_SIZE(texts); x++)
 				assert_true(texts[x].p >= copy && texts[x].n <= all.n &&
@@ -201,9 +204,12 @@ static void refuses_damage(void **state)
 
 static void refuses_what_cannot_be_right(void **state)
 {
-	static const char *const bad[] = { "a b", "", "*", "*.", "a..b", ".a", "a.", "A.com", "a.com:0", "a.com:65536",
-					   "a.com:x", "a.com:", "[fd00::1", "[a.com]:1", "[fd00::1]x", "*.*.com",
-					   "a*.com", "[fd00::1]:", "a/b" };
+	static const char *const bad[] = {
+		"a b",	   "",	     "*",	   "*.",	"a..b",
+		".a",	   "a.",     "A.com",	   "a.com:0",	"a.com:65536",
+		"a.com:x", "a.com:", "[fd00::1",   "[a.com]:1", "[fd00::1]x",
+		"*.*.com", "a*.com", "[fd00::1]:", "a/b"
+	};
 	struct secret_spec s = specs[0];
 	struct secret_spec two[2] = { specs[0], specs[1] };
 	unsigned huge = 65536;
@@ -213,7 +219,8 @@ static void refuses_what_cannot_be_right(void **state)
 	buf_init_secret(&b, 1u << 20);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		s.hosts = &bad[i];
-		if (secret_host_pattern_ok(bytes_str(bad[i])) || secret_store_build(&s, 1, &b) != ERR_CONFIG)
+		if (secret_host_pattern_ok(bytes_str(bad[i])) ||
+		    secret_store_build(&s, 1, &b) != ERR_CONFIG)
 			fail_msg("\"%s\" was taken", bad[i]);
 	}
 	s = specs[0];

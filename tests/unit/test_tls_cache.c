@@ -75,7 +75,8 @@ static void put(const char *host, uint32_t lifetime)
 	struct buf der;
 
 	buf_init(&der, TLS_CERT_MAX);
-	assert_int_equal(tls_minter_sign(pki.minter, host, tls_server_pubkey(pki.server), lifetime, &der),
+	assert_int_equal(tls_minter_sign(pki.minter, host, tls_server_pubkey(pki.server), lifetime,
+					 &der),
 			 ERR_OK);
 	tls_leaf_cache_put(cache, host, buf_bytes(&der));
 	buf_release(&der);

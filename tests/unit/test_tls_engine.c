@@ -49,7 +49,10 @@ static void test_every_pace(void **state)
 	}
 }
 
-/* The first flight of each side in two pieces, at every place; `at` names the host for a full handshake. */
+/*
+ * The first flight of each side in two pieces, at every place; `at` names the host for a full
+ * handshake.
+ */
 static void split_flights(const char *host, size_t at, size_t *hello, size_t *answer)
 {
 	struct pair q;
@@ -151,12 +154,15 @@ static void test_handshake_with_tiny_out(void **state)
 	struct pair q;
 
 	(void)state;
-	/* That release forgets where it was; flights fit into TLS_OUT_MIN, so it does not matter. */
+	/*
+	 * That release forgets where it was; flights fit into TLS_OUT_MIN, so it does not matter.
+	 */
 	if (strstr(tls_library_text(), "wolfSSL 5.5."))
 		skip();
 	pair_open(&q, &pki, "tiny.example.test");
 	q.client.out.max = q.server.out.max = 10;
-	for (int i = 0; i < 2000 && (q.client.shake == ERR_AGAIN || q.server.shake == ERR_AGAIN); i++) {
+	for (int i = 0; i < 2000 && (q.client.shake == ERR_AGAIN || q.server.shake == ERR_AGAIN);
+	     i++) {
 		end_run(&q.client);
 		end_run(&q.server);
 		pair_run(&q, 1 << 20);
@@ -198,7 +204,8 @@ static void test_settle_keeps_unread(void **state)
 	assert_int_equal(tls_engine_pending(q.server.e), 0);
 	lent = calloc(1, TLS_KEEP_MAX + 1);
 	assert_non_null(lent);
-	assert_int_equal(tls_engine_feed(q.server.e, bytes_of(lent, TLS_KEEP_MAX + 1)), ERR_TOO_LONG);
+	assert_int_equal(tls_engine_feed(q.server.e, bytes_of(lent, TLS_KEEP_MAX + 1)),
+			 ERR_TOO_LONG);
 	free(lent);
 	buf_clear(&q.client.out);
 	pair_close(&q);
@@ -283,7 +290,9 @@ static void test_every_byte_broken(void **state)
 	}
 }
 
-/* The sandboxed roles open nothing: contexts, leaves and connections work without a new descriptor. */
+/*
+ * The sandboxed roles open nothing: contexts, leaves and connections work without a new descriptor.
+ */
 static void test_needs_no_descriptor(void **state)
 {
 	struct buf cert = read_vector("inter.crt"), key = read_vector("inter.key"),

@@ -59,7 +59,8 @@ static void test_which_ca(void **state)
 static void sign(const char *host, uint32_t lifetime, struct buf *der, struct x509_view *v)
 {
 	buf_init(der, TLS_CERT_MAX);
-	assert_int_equal(tls_minter_sign(pki.minter, host, tls_server_pubkey(pki.server), lifetime, der),
+	assert_int_equal(tls_minter_sign(pki.minter, host, tls_server_pubkey(pki.server), lifetime,
+					 der),
 			 ERR_OK);
 	assert_int_equal(x509_parse(buf_bytes(der), v), ERR_OK);
 }
@@ -82,7 +83,8 @@ static void test_what_is_signed(void **state)
 	assert_int_equal(x509_verify_host(&v, "API.example.test"), ERR_OK);
 	assert_int_equal(x509_verify_host(&v, "example.test"), ERR_UPSTREAM_CERT_NAME);
 	sign("api.example.test", 3600, &b, &w);
-	assert_false(bytes_eq(buf_bytes(&a), buf_bytes(&b)));	/* the serial number, if nothing else */
+	/* The serial number, if nothing else. */
+	assert_false(bytes_eq(buf_bytes(&a), buf_bytes(&b)));
 	buf_release(&a);
 	buf_release(&b);
 	/* never longer than the CA itself */
@@ -124,14 +126,17 @@ static void test_what_is_not_signed(void **state)
 	(void)state;
 	buf_init(&der, TLS_CERT_MAX);
 	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++)
-		assert_int_equal(tls_minter_sign(pki.minter, hosts[i], tls_server_pubkey(pki.server),
-						 60, &der), ERR_BAD_VALUE);
-	assert_int_equal(tls_minter_sign(pki.minter, "a.test", tls_server_pubkey(pki.server), 0, &der),
+		assert_int_equal(tls_minter_sign(pki.minter, hosts[i],
+						 tls_server_pubkey(pki.server), 60, &der),
+				 ERR_BAD_VALUE);
+	assert_int_equal(tls_minter_sign(pki.minter, "a.test", tls_server_pubkey(pki.server), 0,
+					 &der),
 			 ERR_BAD_VALUE);
 	/* a point that is not on the curve */
 	memcpy(key, tls_server_pubkey(pki.server).p, sizeof(key));
 	key[sizeof(key) - 1] ^= 1;
-	assert_int_equal(tls_minter_sign(pki.minter, "a.test", bytes_of(key, sizeof(key)), 60, &der),
+	assert_int_equal(tls_minter_sign(pki.minter, "a.test", bytes_of(key, sizeof(key)), 60,
+					 &der),
 			 ERR_BAD_VALUE);
 	assert_int_equal(tls_minter_sign(pki.minter, "a.test", bytes_of(key, 90), 60, &der),
 			 ERR_BAD_VALUE);
@@ -149,16 +154,19 @@ static void test_leaf_must_fit(void **state)
 	(void)state;
 	sign("fit.example.test", 60, &der, &v);
 	assert_int_equal(tls_leaf_new(other, "fit.example.test", buf_bytes(&der), &leaf), ERR_MINT);
-	assert_int_equal(tls_leaf_new(pki.server, "fat.example.test", buf_bytes(&der), &leaf), ERR_MINT);
+	assert_int_equal(tls_leaf_new(pki.server, "fat.example.test", buf_bytes(&der), &leaf),
+			 ERR_MINT);
 	for (size_t n = 0; n < buf_len(&der); n++) {
 		void *g = guard_copy(der.data + der.start, n);
 
-		assert_int_equal(tls_leaf_new(pki.server, "fit.example.test", bytes_of(g, n), &leaf),
+		assert_int_equal(tls_leaf_new(pki.server, "fit.example.test", bytes_of(g, n),
+					      &leaf),
 				 ERR_MINT);
 		guard_free(g);
 	}
 	assert_null(leaf);
-	assert_int_equal(tls_leaf_new(pki.server, "fit.example.test", buf_bytes(&der), &leaf), ERR_OK);
+	assert_int_equal(tls_leaf_new(pki.server, "fit.example.test", buf_bytes(&der), &leaf),
+			 ERR_OK);
 	assert_string_equal(tls_leaf_host(leaf), "fit.example.test");
 	assert_int_equal(tls_leaf_not_after(leaf), v.not_after);
 	tls_leaf_unref(leaf);
@@ -169,7 +177,8 @@ static void test_leaf_must_fit(void **state)
 /* Each CA signs what a client that trusts it takes. */
 static void test_every_ca_serves(void **state)
 {
-	static const char *const names[][2] = { { "root.crt", "root.key" }, { "rsa.crt", "rsa.key" },
+	static const char *const names[][2] = { { "root.crt", "root.key" },
+						{ "rsa.crt", "rsa.key" },
 						{ "p384.crt", "p384.key" } };
 	struct pki mine = pki;
 
@@ -235,7 +244,8 @@ static void test_response_every_split(void **state)
 	buf_init(&out, TLS_MINT_RESPONSE_MAX);
 	assert_int_equal(tls_mint_response_encode(&r, &out), ERR_OK);
 	for (size_t n = 0; n <= buf_len(&out); n++)
-		assert_int_equal(tls_mint_response_decode(bytes_first(buf_bytes(&out), n), &back, &used),
+		assert_int_equal(tls_mint_response_decode(bytes_first(buf_bytes(&out), n), &back,
+							  &used),
 				 n < buf_len(&out) ? ERR_AGAIN : ERR_OK);
 	assert_int_equal(back.id, 7);
 	assert_int_equal(back.err, ERR_OK);

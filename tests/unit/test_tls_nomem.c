@@ -1,4 +1,7 @@
-/* The n-th allocation of the TLS library fails, for every n: an error, no crash, nothing left behind. */
+/*
+ * The n-th allocation of the TLS library fails, for every n: an error, no crash, nothing left
+ * behind.
+ */
 #include "tests/unit/tls_pair.h"
 
 #include <wolfssl/options.h>
@@ -91,7 +94,8 @@ static void test_every_allocation(void **state)
 	(void)state;
 	if (strstr(tls_library_text(), "wolfSSL 5.5."))
 		skip();		/* leaks by itself then */
-	assert_int_equal(wolfSSL_SetAllocators(counting_malloc, counting_free, counting_realloc), 0);
+	assert_int_equal(wolfSSL_SetAllocators(counting_malloc, counting_free, counting_realloc),
+			 0);
 	assert_int_equal(tls_global_init(), ERR_OK);
 	assert_true(whole_life());
 	before = live;

@@ -1,4 +1,7 @@
-/* ClientHello peek: a hello built from parts, every split, every record size, every way to be wrong. */
+/*
+ * ClientHello peek: a hello built from parts, every split, every record size, every way to be
+ * wrong.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -188,8 +191,8 @@ static void test_versions(void **state)
 	assert_true(h.tls12 && !h.tls13 && !h.has_alpn && !h.ech);
 }
 
-/* A shorter message in the same bytes, and every byte changed: never read past the end, never accepted
- * with another name than the one that stands there. */
+/* A shorter message in the same bytes, and every byte changed: never read past the end, never
+ * accepted with another name than the one that stands there. */
 static void test_every_length_every_flip(void **state)
 {
 	uint8_t msg[512], wire[1024];

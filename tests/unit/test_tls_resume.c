@@ -53,7 +53,9 @@ static void test_long_line_of_tickets(void **state)
 	assert_in_range(full, 2, 4);
 }
 
-/* The session of host A shown to the server of host B: full handshake there, and its name is wrong. */
+/*
+ * The session of host A shown to the server of host B: full handshake there, and its name is wrong.
+ */
 static void test_ticket_of_other_host(void **state)
 {
 	struct pair q;
@@ -79,7 +81,8 @@ static void test_other_port_is_other_session(void **state)
 	assert_false(connect_once("port.example.test"));
 	pair_open(&q, &pki, "port.example.test");
 	tls_engine_free(q.client.e);
-	q.client.e = tls_engine_new_client(pki.client, "port.example.test", 8443, NULL, &q.client.out);
+	q.client.e = tls_engine_new_client(pki.client, "port.example.test", 8443, NULL,
+					   &q.client.out);
 	assert_non_null(q.client.e);
 	pair_run(&q, 1 << 20);
 	assert_int_equal(q.client.shake, ERR_OK);
@@ -117,7 +120,8 @@ static void test_secret_advances(void **state)
 	assert_memory_equal(&a, &old, sizeof(a));
 	assert_int_equal(tls_ticket_secret_advance(&a, now + 3 * TLS_TICKET_EPOCH), ERR_OK);
 	for (int i = 1; i <= 3; i++)
-		assert_int_equal(tls_ticket_secret_advance(&b, now + (uint64_t)i * TLS_TICKET_EPOCH),
+		assert_int_equal(tls_ticket_secret_advance(&b,
+							   now + (uint64_t)i * TLS_TICKET_EPOCH),
 				 ERR_OK);
 	assert_memory_equal(&a, &b, sizeof(a));
 	assert_memory_not_equal(a.key, old.key, sizeof(a.key));

@@ -44,7 +44,8 @@ static void test_wildcards(void **state)
 		    cases[i].want)
 			fail_msg("%s for %s", cases[i].pattern, cases[i].host);
 	/* the name before a NUL is not the name */
-	assert_false(host_matches(BYTES_LIT("a.example.com\0.evil.test"), BYTES_LIT("a.example.com")));
+	assert_false(
+		host_matches(BYTES_LIT("a.example.com\0.evil.test"), BYTES_LIT("a.example.com")));
 }
 
 struct time_case {

@@ -1,5 +1,6 @@
 /*
- * tls_pair.h - both ends of a TLS connection in memory, over a test CA: for the tests of the tls room
+ * tls_pair.h - both ends of a TLS connection in memory, over a test CA: for the tests of the tls
+ * room
  *
  * The bytes of each direction go through `pace`: how many are handed over at a time.
  */
@@ -111,7 +112,8 @@ static inline struct tls_leaf *leaf_for(struct pki *p, struct tls_server *s, con
 	struct buf der;
 
 	buf_init(&der, TLS_CERT_MAX);
-	assert_int_equal(tls_minter_sign(p->minter, host, tls_server_pubkey(s), 86400, &der), ERR_OK);
+	assert_int_equal(tls_minter_sign(p->minter, host, tls_server_pubkey(s), 86400, &der),
+			 ERR_OK);
 	assert_int_equal(tls_leaf_new(s, host, buf_bytes(&der), &leaf), ERR_OK);
 	buf_release(&der);
 	return leaf;
