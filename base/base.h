@@ -21,6 +21,15 @@
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* A large local that is written before it is read, on a hot path: not filled with zeros first. */
+#if defined(__has_attribute)
+#if __has_attribute(uninitialized)
+#define UNINITIALIZED __attribute__((uninitialized))
+#endif
+#endif
+#ifndef UNINITIALIZED
+#define UNINITIALIZED
+#endif
 
 /* ---- errors: one enum with a class; the class decides what happens --------------------------- */
 
@@ -164,7 +173,10 @@ enum err bytes_to_u64(struct bytes b, uint64_t *out) WARN_UNUSED;
 char *bytes_dup_str(struct bytes b);
 /* Copies with NUL into dst[cap]; false when it does not fit or holds a NUL. */
 bool bytes_to_str(struct bytes b, char *dst, size_t cap);
-uint8_t ascii_lower(uint8_t c);
+static inline uint8_t ascii_lower(uint8_t c)
+{
+	return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
+}
 
 /* ---- buf: a buffer born with a ceiling; full is back-pressure, not an error ------------------ */
 
@@ -173,6 +185,7 @@ struct buf {
 	size_t start, end;	/* live bytes are data[start..end) */
 	size_t cap;		/* allocated */
 	size_t max;		/* ceiling on live bytes */
+	size_t used;		/* nothing was written behind data[used) since it was wiped */
 	bool secret;		/* wiped with explicit_bzero when memory is given back or moved */
 };
 
@@ -207,6 +220,13 @@ static inline void buf_clear(struct buf *b)
 {
 	buf_consume(b, buf_len(b));
 }
+/* As buf_clear(), to be written again at once: a secret is wiped only when all is given back. */
+static inline void buf_rewind(struct buf *b)
+{
+	b->start = b->end = 0;
+}
+/* Gives the memory and what it holds to `to`, which has none; each keeps its own ceiling. */
+void buf_hand_over(struct buf *from, struct buf *to);
 
 /* Overwrite and free; p may be NULL. */
 void mem_wipe_free(void *p, size_t n);

@@ -3,7 +3,8 @@
  *
  * A buffer owns one block. Live bytes slide to the front when the tail runs out, the block doubles
  * up to the ceiling, and an empty buffer keeps its block for the next turn until buf_release(). A
- * secret buffer wipes every byte it stops using: on consume-to-empty, before a move, before a free.
+ * secret buffer wipes every byte it stops using: on consume, before a move, before a free; `used`
+ * bounds what there is to wipe, so that a large block costs what was written into it.
  */
 #include "base/base.h"
 
@@ -29,13 +30,33 @@ void mem_wipe_free(void *p, size_t n)
 	free(p);
 }
 
+/* All that was ever reserved, committed or not. */
+static void buf_wipe(struct buf *b, size_t from)
+{
+	if (b->secret && b->used > from)
+		explicit_bzero(b->data + from, b->used - from);
+	b->used = from;
+}
+
 void buf_release(struct buf *b)
 {
-	if (b->secret && b->data)
-		explicit_bzero(b->data, b->cap);
+	if (b->data)
+		buf_wipe(b, 0);
 	free(b->data);
 	b->data = NULL;
-	b->start = b->end = b->cap = 0;
+	b->start = b->end = b->cap = b->used = 0;
+}
+
+void buf_hand_over(struct buf *from, struct buf *to)
+{
+	to->data = from->data;
+	to->start = from->start;
+	to->end = from->end;
+	to->cap = from->cap;
+	to->used = from->used;
+	to->secret |= from->secret;
+	from->data = NULL;
+	from->start = from->end = from->cap = from->used = 0;
 }
 
 /* Live bytes to the front of the same block. */
@@ -46,8 +67,7 @@ static void buf_slide(struct buf *b)
 	if (b->start == 0)
 		return;
 	memmove(b->data, b->data + b->start, n);
-	if (b->secret)
-		explicit_bzero(b->data + n, b->end - n);
+	buf_wipe(b, n);
 	b->start = 0;
 	b->end = n;
 }
@@ -67,11 +87,11 @@ static enum err buf_grow(struct buf *b, size_t need)
 		return ERR_NOMEM;
 	if (b->data) {
 		memcpy(data, b->data + b->start, buf_len(b));
-		if (b->secret)
-			explicit_bzero(b->data, b->cap);
+		buf_wipe(b, 0);
 		free(b->data);
 	}
 	b->end -= b->start;
+	b->used = b->end;
 	b->start = 0;
 	b->data = data;
 	b->cap = cap;
@@ -90,6 +110,8 @@ enum err buf_reserve(struct buf *b, size_t n, uint8_t **out)
 		else
 			TRY(buf_grow(b, len + n));
 	}
+	if (b->used < b->end + n)
+		b->used = b->end + n;
 	*out = b->data + b->end;
 	return ERR_OK;
 }
@@ -118,7 +140,7 @@ enum err buf_append_str(struct buf *b, const char *s)
 
 enum err buf_printf(struct buf *b, const char *fmt, ...)
 {
-	char text[1024];
+	char text[1024] UNINITIALIZED;
 	va_list ap;
 	int n;
 
@@ -135,6 +157,10 @@ void buf_consume(struct buf *b, size_t n)
 	if (b->secret && n)
 		explicit_bzero(b->data + b->start, n);
 	b->start += n;
-	if (b->start == b->end)
-		b->start = b->end = 0;
+	if (b->start < b->end)
+		return;
+	/* What was reserved and not committed may have been written as well. */
+	if (b->secret && b->used > b->end)
+		explicit_bzero(b->data + b->end, b->used - b->end);
+	b->start = b->end = b->used = 0;
 }

@@ -15,6 +15,7 @@
 
 #define LEG_SCRATCH (2 * TLS_RECORD_PLAIN_MAX)
 #define LEG_OUT_MAX (512u * 1024)
+#define LEG_SPARE_MAX (256u * 1024)
 #define LEG_SEND_AT (128u * 1024) /* enough for one system call; more would only sit in memory */
 
 static void leg_pump(struct leg *l);
@@ -42,6 +43,8 @@ enum err leg_pool_init(struct leg_pool *p, struct net_loop *net)
 {
 	*p = (struct leg_pool){ .net = net };
 	list_init(&p->kicked);
+	buf_init_secret(&p->spare_plain, 0);
+	buf_init(&p->spare_out, 0);
 	p->scratch = malloc(LEG_SCRATCH);
 	if (!p->scratch)
 		return ERR_NOMEM;
@@ -58,6 +61,8 @@ void leg_pool_close(struct leg_pool *p)
 {
 	mem_wipe_free(p->scratch, LEG_SCRATCH);
 	p->scratch = NULL;
+	buf_release(&p->spare_plain);
+	buf_release(&p->spare_out);
 	uv_close((uv_handle_t *)&p->idle, NULL);
 }
 
@@ -65,6 +70,23 @@ static void leg_pool_wipe(struct leg_pool *p)
 {
 	explicit_bzero(p->scratch, p->scratch_used);
 	p->scratch_used = 0;
+}
+
+/* Memory for an empty buffer, if some lies ready. */
+static void leg_borrow(struct buf *own, struct buf *spare)
+{
+	if (!own->data && spare->data)
+		buf_hand_over(spare, own);
+}
+
+/* `own` is empty: what it held is wiped if it was secret, and its memory kept for the next leg. */
+static void leg_give_back(struct buf *own, struct buf *spare)
+{
+	buf_clear(own);
+	if (own->data && !spare->data && own->cap <= LEG_SPARE_MAX && own->secret <= spare->secret)
+		buf_hand_over(own, spare);
+	else
+		buf_release(own);
 }
 
 static void leg_kick(struct leg *l)
@@ -259,6 +281,8 @@ static void leg_pump(struct leg *l)
 		leg_fail(l, e);
 		return;
 	}
+	if (!l->paused && !l->eof)
+		net_conn_read_start(&l->net);
 	if (l->eof && !l->eof_told && !l->paused) {
 		l->eof_told = true;
 		net_conn_read_stop(&l->net);
@@ -356,13 +380,19 @@ void leg_pause(struct leg *l)
 		net_conn_read_stop(&l->net);
 }
 
+static bool leg_keeps(const struct leg *l)
+{
+	return buf_len(&l->rest) || (l->tls && tls_engine_pending(l->tls));
+}
+
 void leg_resume(struct leg *l)
 {
 	if (!l->paused || l->dead)
 		return;
 	l->paused = false;
 	l->offer_rest = true;
-	if (!l->eof)
+	/* What is kept goes first: bytes that came before it is offered would only be kept too. */
+	if (!l->eof && !leg_keeps(l))
 		net_conn_read_start(&l->net);
 	leg_kick(l);
 }
@@ -435,6 +465,8 @@ static enum err leg_send_out(struct leg *l)
 
 static enum err leg_seal(struct leg *l, struct bytes record)
 {
+	if (!l->out.secret)
+		leg_borrow(&l->out, &l->pool->spare_out);
 	if (!l->tls)
 		return buf_append(&l->out, record);
 	return tls_engine_write(l->tls, record);
@@ -457,10 +489,11 @@ enum err leg_write(struct leg *l, struct bytes in)
 		if (gathered == 0 && part.n == TLS_RECORD_PLAIN_MAX) {
 			TRY(leg_seal_record(l, part));
 		} else {
+			leg_borrow(&l->plain, &l->pool->spare_plain);
 			TRY(buf_append(&l->plain, part));
 			if (buf_len(&l->plain) == TLS_RECORD_PLAIN_MAX) {
 				TRY(leg_seal_record(l, buf_bytes(&l->plain)));
-				buf_clear(&l->plain);
+				buf_rewind(&l->plain);
 			}
 		}
 		in = bytes_from(in, part.n);
@@ -474,10 +507,11 @@ enum err leg_flush(struct leg *l)
 		return ERR_OK;
 	if (buf_len(&l->plain)) {
 		TRY(leg_seal(l, buf_bytes(&l->plain)));
-		buf_release(&l->plain);
+		buf_clear(&l->plain);
 	}
+	leg_give_back(&l->plain, &l->pool->spare_plain);
 	TRY(leg_send_out(l));
-	buf_release(&l->out);
+	leg_give_back(&l->out, &l->pool->spare_out);
 	return ERR_OK;
 }
 

@@ -20,6 +20,8 @@ struct leg_pool {
 	/* Owned; one record's plain text, wiped after use (REQ-7.2). */
 	uint8_t *scratch;
 	size_t scratch_used;		/* high-water mark since the last wipe */
+	/* Memory for a leg's `plain` and `out`, which hold some only while it writes. */
+	struct buf spare_plain, spare_out;
 	uv_idle_t idle;			/* runs while a leg is kicked */
 	struct list kicked;		/* legs to pump in the next turn */
 };

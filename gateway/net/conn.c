@@ -395,12 +395,7 @@ enum err net_conn_send(struct net_conn *c, struct buf *out)
 	}
 	/* The memory changes hands; each buffer keeps its own ceiling. */
 	buf_release(p);
-	p->data = out->data;
-	p->start = out->start;
-	p->end = out->end;
-	p->cap = out->cap;
-	out->data = NULL;
-	out->start = out->end = out->cap = 0;
+	buf_hand_over(out, p);
 	conn_listen_more(c);
 	return ERR_OK;
 }

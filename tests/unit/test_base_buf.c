@@ -208,6 +208,31 @@ static void test_wiping(void **state)
 	assert_int_equal(dirty, 0);
 }
 
+/* REQ-7.2: what is kept for the next use, or goes to another buffer, is overwritten at last. */
+static void test_wiped_later(void **state)
+{
+	struct buf a, b;
+	uint8_t *at;
+
+	(void)state;
+	buf_init_secret(&a, 8192);
+	buf_init(&b, 8192);
+	assert_int_equal(buf_append(&a, BYTES_LIT("a longer secret")), ERR_OK);
+	buf_rewind(&a);
+	assert_int_equal(buf_len(&a), 0);
+	assert_int_equal(buf_append(&a, BYTES_LIT("short")), ERR_OK);
+	buf_clear(&a);
+	assert_true(a.data && all_zero(a.data, a.cap));
+	/* reserved and written, never committed */
+	assert_int_equal(buf_reserve(&a, 16, &at), ERR_OK);
+	memset(at, 'x', 16);
+	buf_hand_over(&a, &b);
+	assert_null(a.data);
+	buf_release(&b);
+	assert_int_equal(freed, 1);
+	assert_int_equal(dirty, 0);
+}
+
 /* That the watch works at all: an ordinary buffer is not wiped. */
 static void test_not_wiped(void **state)
 {
