@@ -17,6 +17,12 @@ struct arena {
 };
 
 enum err arena_copy(struct arena *a, struct bytes in, struct bytes *out) WARN_UNUSED;
+/*
+ * Appends copies to `to`. They lie in one piece, *text, a newline behind each part: where no pattern
+ * is in the whole, none is in any part.
+ */
+enum err arena_copy_fields(struct arena *a, const struct http_fields *from, struct http_fields *to,
+			   struct bytes *text) WARN_UNUSED;
 void arena_release(struct arena *a);
 
 enum exchange_state {
@@ -62,6 +68,7 @@ struct exchange {
 	size_t waiting;
 	/* request */
 	struct http_request req;	/* slices in the arena */
+	struct bytes req_text;		/* all its fields in one piece, as they came */
 	enum rewrite_context req_context;
 	struct body req_body;
 	bool req_ended;			/* the agent has sent all of it */

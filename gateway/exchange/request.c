@@ -21,7 +21,8 @@ static enum err request_host(struct exchange *x, const struct http_request *req)
 	x->target.tls = f->tls;
 	x->target.agent = f->agent;
 	x->target.fallback = f->original;
-	snprintf(x->target.host, sizeof(x->target.host), "%s", expected);
+	if (!bytes_to_str(bytes_str(expected), x->target.host, sizeof(x->target.host)))
+		return ERR_INTERNAL;
 	if (req->authority.n == 0)
 		return ERR_OK;	/* HTTP/1.0 without Host */
 	if (!http_host_split(req->authority, &name, &port) || !policy_host_normalise(name, host))
@@ -30,8 +31,8 @@ static enum err request_host(struct exchange *x, const struct http_request *req)
 		return ERR_HTTP_HOST_MISMATCH;
 	if (f->tls && strcmp(host, expected) != 0)
 		return ERR_HTTP_HOST_MISMATCH;
-	snprintf(x->target.host, sizeof(x->target.host), "%s", host);
-	return ERR_OK;
+	return bytes_to_str(bytes_str(host), x->target.host, sizeof(x->target.host))
+		       ? ERR_OK : ERR_HTTP_SYNTAX;
 }
 
 static enum err request_policy(struct exchange *x, const struct http_request *req)
@@ -74,14 +75,7 @@ static enum err request_copy(struct exchange *x, const struct http_request *req)
 	TRY(arena_copy(a, req->authority, &own->authority));
 	if (own->authority.n == 0)
 		own->authority = bytes_str(x->target.host);
-	for (size_t i = 0; i < req->fields.n; i++) {
-		struct bytes name, value;
-
-		TRY(arena_copy(a, req->fields.v[i].name, &name));
-		TRY(arena_copy(a, req->fields.v[i].value, &value));
-		TRY(http_fields_add(&own->fields, name, value));
-	}
-	return ERR_OK;
+	return arena_copy_fields(a, &req->fields, &own->fields, &x->req_text);
 }
 
 /* What belongs to this hop, and what would bring an answer the gateway cannot read. */

@@ -45,8 +45,12 @@ static enum err redact_text(struct exchange *x, struct bytes *text)
 	return e;
 }
 
-static enum err redact_fields(struct exchange *x, struct http_fields *f)
+/* `text`: all of them in one piece, as arena_copy_fields() leaves it. */
+static enum err redact_fields(struct exchange *x, struct http_fields *f, struct bytes text)
 {
+	/* Most heads hold nothing: one look at the whole tells. */
+	if (!rewrite_any(x->env->inbound, text))
+		return ERR_OK;
 	for (size_t i = 0; i < f->n; i++) {
 		if (rewrite_any(x->env->inbound, f->v[i].name)) {
 			/* [REDACTED] is no field name: the whole field goes. */
@@ -56,19 +60,6 @@ static enum err redact_fields(struct exchange *x, struct http_fields *f)
 			continue;
 		}
 		TRY(redact_text(x, &f->v[i].value));
-	}
-	return ERR_OK;
-}
-
-static enum err fields_copy(struct exchange *x, const struct http_fields *from,
-			    struct http_fields *to)
-{
-	for (size_t i = 0; i < from->n; i++) {
-		struct bytes name, value;
-
-		TRY(arena_copy(&x->arena, from->v[i].name, &name));
-		TRY(arena_copy(&x->arena, from->v[i].value, &value));
-		TRY(http_fields_add(to, name, value));
 	}
 	return ERR_OK;
 }
@@ -108,16 +99,17 @@ static void response_plan_body(struct exchange *x, struct http_response *head)
 enum err response_head(struct exchange *x, const struct http_response *head)
 {
 	struct http_response out = *head;
+	struct bytes text;
 
 	if (head->framing != HTTP_BODY_NONE && !http_coding_is_identity(&head->fields))
 		return ERR_UPSTREAM_CODING;
 	x->status = head->status;
 	out.fields = (struct http_fields){ 0 };
-	TRY(fields_copy(x, &head->fields, &x->resp.fields));
+	TRY(arena_copy_fields(&x->arena, &head->fields, &x->resp.fields, &text));
 	http_strip_hop_by_hop(&x->resp.fields);
 	/* HTTP/3 would go past the gateway. */
 	http_fields_remove(&x->resp.fields, BYTES_LIT("alt-svc"));
-	TRY(redact_fields(x, &x->resp.fields));
+	TRY(redact_fields(x, &x->resp.fields, text));
 	TRY(arena_copy(&x->arena, head->reason, &out.reason));
 	TRY(redact_text(x, &out.reason));
 	out.fields = x->resp.fields;
@@ -138,8 +130,10 @@ enum err response_body(struct exchange *x, struct bytes data)
 static enum err response_trailers(struct exchange *x, const struct http_fields *from,
 				  struct http_fields *to)
 {
-	TRY(fields_copy(x, from, to));
-	return redact_fields(x, to);
+	struct bytes text;
+
+	TRY(arena_copy_fields(&x->arena, from, to, &text));
+	return redact_fields(x, to, text);
 }
 
 enum err response_end(struct exchange *x, const struct http_fields *trailers)

@@ -117,6 +117,12 @@ static enum err substitute_basic(struct exchange *x, struct bytes *value)
 	return e == ERR_SECRET_LEAK ? x->stop : e;
 }
 
+static bool is_basic(const struct http_field *f)
+{
+	return bytes_ieq(f->name, BYTES_LIT("authorization")) &&
+	       bytes_istarts(f->value, BYTES_LIT("basic "));
+}
+
 static enum err substitute_field(struct exchange *x, struct http_field *f)
 {
 	struct place name = { .x = x, .context = REWRITE_CONTEXT_RAW, .surface = 0 };
@@ -124,8 +130,7 @@ static enum err substitute_field(struct exchange *x, struct http_field *f)
 
 	/* No surface: a name is never changed, but a real value in one is a leak like any other. */
 	TRY(substitute_text(x, &f->name, &name));
-	if (bytes_ieq(f->name, BYTES_LIT("authorization")) &&
-	    bytes_istarts(f->value, BYTES_LIT("basic ")))
+	if (is_basic(f))
 		return substitute_basic(x, &f->value);
 	return substitute_text(x, &f->value, &value);
 }
@@ -134,13 +139,17 @@ enum err substitute_head(struct exchange *x)
 {
 	struct place path = { .x = x, .context = REWRITE_CONTEXT_PATH, .surface = SECRET_PATH };
 	struct place query = { .x = x, .context = REWRITE_CONTEXT_QUERY, .surface = SECRET_QUERY };
+	bool any;
 
 	if (rewrite_set_count(x->env->outbound) == 0)
 		return ERR_OK;
 	TRY(substitute_text(x, &x->req.path, &path));
 	TRY(substitute_text(x, &x->req.query, &query));
+	/* Most heads hold nothing: one look at the whole tells. Basic hides it in its base64. */
+	any = rewrite_any(x->env->outbound, x->req_text);
 	for (size_t i = 0; i < x->req.fields.n; i++)
-		TRY(substitute_field(x, &x->req.fields.v[i]));
+		if (any || is_basic(&x->req.fields.v[i]))
+			TRY(substitute_field(x, &x->req.fields.v[i]));
 	return ERR_OK;
 }
 

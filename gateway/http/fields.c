@@ -92,10 +92,26 @@ void http_fields_release(struct http_fields *f)
 	*f = (struct http_fields){ 0 };
 }
 
-/* `lower` has as many bytes as `name`, a token: setting bit 5 only folds letters there, and '_'. */
-static bool name_is(struct bytes name, const char *lower)
+static inline uint64_t load_u64(const void *p)
 {
-	for (size_t i = 0; i < name.n; i++)
+	uint64_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return w;
+}
+
+/*
+ * `lower` has as many bytes as `name`, a token: setting bit 5 only folds letters there, and '_'.
+ * Called with a length known at compile time, it is a comparison or three.
+ */
+static inline bool name_is(struct bytes name, const char *lower)
+{
+	size_t i = 0;
+
+	for (; i + 8 <= name.n; i += 8)
+		if ((load_u64(name.p + i) | 0x2020202020202020u) != load_u64(lower + i))
+			return false;
+	for (; i < name.n; i++)
 		if ((name.p[i] | 0x20) != (uint8_t)lower[i])
 			return false;
 	return true;
@@ -191,34 +207,59 @@ static bool is_hop_by_hop(struct bytes name)
 	return name_among(name, always, ARRAY_SIZE(always));
 }
 
-/* Is the field named by one of the Connection lines? TE is judged by its value instead. */
-static bool is_named(const struct http_fields *f, struct bytes name)
+/* Where a message's Connection lines lie; first > last: it has none. */
+struct connection_lines {
+	size_t first, last;
+};
+
+static struct connection_lines find_connection(const struct http_fields *f)
 {
-	for (size_t i = 0; i < f->n; i++)
+	struct connection_lines c = { .first = SIZE_MAX };
+
+	for (size_t i = 0; i < f->n; i++) {
+		if (http_name_known(f->v[i].name) != HTTP_CONNECTION)
+			continue;
+		if (c.first == SIZE_MAX)
+			c.first = i;
+		c.last = i;
+	}
+	return c;
+}
+
+/* Is the field named by one of the Connection lines? TE is judged by its value instead. */
+static bool is_named(const struct http_fields *f, struct connection_lines c, struct bytes name)
+{
+	for (size_t i = c.first; i <= c.last && i < f->n; i++)
 		if (http_name_known(f->v[i].name) == HTTP_CONNECTION &&
 		    http_token_list_has(f->v[i].value, name))
 			return true;
 	return false;
 }
 
-static bool keep_field(const struct http_fields *f, struct http_field *field)
+static bool keep_field(const struct http_fields *f, struct connection_lines c,
+		       struct http_field *field)
 {
-	if (http_name_known(field->name) == HTTP_TE) {
+	switch (http_name_known(field->name)) {
+	case HTTP_CONNECTION:
+		return true;	/* still to be read */
+	case HTTP_TE:
 		if (!http_token_list_has(field->value, BYTES_LIT("trailers")))
 			return false;
 		field->value = BYTES_LIT("trailers");
 		return true;
+	default:
+		return !is_hop_by_hop(field->name) && !is_named(f, c, field->name);
 	}
-	return !is_hop_by_hop(field->name) && !is_named(f, field->name);
 }
 
 void http_strip_hop_by_hop(struct http_fields *f)
 {
+	struct connection_lines c = find_connection(f);
 	size_t to = 0;
 
 	/* judged first, moved afterwards: the Connection lines must stay readable until the end */
 	for (size_t i = 0; i < f->n; i++)
-		if (http_name_known(f->v[i].name) != HTTP_CONNECTION && !keep_field(f, &f->v[i]))
+		if (!keep_field(f, c, &f->v[i]))
 			f->v[i].name.n = 0;
 	for (size_t i = 0; i < f->n; i++)
 		if (f->v[i].name.n && http_name_known(f->v[i].name) != HTTP_CONNECTION)

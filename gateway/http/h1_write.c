@@ -34,10 +34,14 @@ static void put_field(struct out *o, struct bytes name, struct bytes value)
 
 static void put_length(struct out *o, uint64_t n)
 {
-	char text[24];
-	int len = snprintf(text, sizeof(text), "%llu", (unsigned long long)n);
+	char text[20];	/* as many digits as 2^64 has */
+	size_t at = sizeof(text);
 
-	put_field(o, BYTES_LIT("Content-Length"), bytes_of(text, (size_t)len));
+	do {
+		text[--at] = (char)('0' + n % 10);
+		n /= 10;
+	} while (n);
+	put_field(o, BYTES_LIT("Content-Length"), bytes_of(text + at, sizeof(text) - at));
 }
 
 /* Written from the model, never from the list. */
@@ -187,6 +191,15 @@ enum err h1_write_request(struct buf *out, const struct http_request *req)
 	return ERR_OK;
 }
 
+/* Three digits, as was checked, and the space that stands there even without a reason. */
+static void put_status(struct out *o, unsigned status)
+{
+	const uint8_t text[] = { (uint8_t)('0' + status / 100), (uint8_t)('0' + status / 10 % 10),
+				 (uint8_t)('0' + status % 10), ' ' };
+
+	put(o, bytes_of(text, sizeof(text)));
+}
+
 enum err h1_write_response(struct buf *out, const struct http_response *resp)
 {
 	struct connection c = {
@@ -195,7 +208,6 @@ enum err h1_write_response(struct buf *out, const struct http_response *resp)
 	};
 	size_t size = HEAD_FIXED + resp->reason.n + resp->upgrade_proto.n;
 	bool te = false;
-	char status[16];
 	struct out o;
 	uint8_t *begin;
 
@@ -207,9 +219,8 @@ enum err h1_write_response(struct buf *out, const struct http_response *resp)
 		c.upgrade = resp->upgrade_proto;
 	TRY(buf_reserve(out, size, &begin));
 	o.p = begin;
-	snprintf(status, sizeof(status), "%u ", resp->status);
 	PUT(&o, "HTTP/1.1 ");
-	put(&o, bytes_of(status, 4));
+	put_status(&o, resp->status);
 	put(&o, resp->reason);
 	PUT(&o, "\r\n");
 	if (resp->framing == HTTP_BODY_CHUNKED)
