@@ -208,7 +208,7 @@ static void put_event(struct line *l, const struct observe_event *ev)
 enum err observe_event_write(const struct observe_event *ev, struct buf *out)
 {
 	size_t len = buf_len(out);
-	struct line l;
+	struct line l UNINITIALIZED;
 
 	l.n = 0;
 	l.out = out;

@@ -166,7 +166,7 @@ struct policy_verdict policy_connect(const struct policy *p, int agent, const ch
 	enum err reason = ERR_DENY_HOST;
 	char text[ADDR_TEXT_MAX];
 	struct destination to;
-	struct walk w;
+	struct walk w UNINITIALIZED;
 
 	if (!is_agent(p, agent))
 		return deny(ERR_DENY_AGENT, "agents");
@@ -198,7 +198,7 @@ struct policy_verdict policy_name(const struct policy *p, int agent, const char 
 	const struct rule *rule;
 	char text[ADDR_TEXT_MAX];
 	struct destination to;
-	struct walk w;
+	struct walk w UNINITIALIZED;
 
 	if (!is_agent(p, agent))
 		return deny(ERR_DENY_AGENT, "agents");
@@ -231,10 +231,10 @@ struct policy_verdict policy_request(const struct policy *p, int agent,
 {
 	const struct rule *rule;
 	enum err reason = ERR_DENY_HOST;
-	struct judged_path path;
+	struct judged_path path UNINITIALIZED;
 	char text[ADDR_TEXT_MAX];
 	struct destination to;
-	struct walk w;
+	struct walk w UNINITIALIZED;
 
 	path.raw = r->path;
 	path.known = false;
