@@ -68,7 +68,7 @@ struct flow_server {
 };
 
 #define FLOW_LINGER_MS 2000
-#define FLOW_LAST_MS 1000	/* while draining: from now to the last request of an idle connection */
+#define FLOW_LAST_MS 1000	/* while draining: until the last request of an idle connection */
 
 /* flow.c */
 void flow_move(struct flow *f, enum flow_state to);
