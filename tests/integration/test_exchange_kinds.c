@@ -101,7 +101,8 @@ static const struct row rows[] = {
 	{
 		.name = "real value in a field's name",
 		.request = "GET /name HTTP/1.1\r\n" HOST "\r\n",
-		.replies = { { "HTTP/1.1 200 OK\r\n" RIG_REAL_SAME ": v\r\nContent-Length: 0\r\n\r\n",
+		.replies = { { "HTTP/1.1 200 OK\r\n" RIG_REAL_SAME ": v\r\n"
+			       "Content-Length: 0\r\n\r\n",
 			       RIG_KEEP, false } },
 		.upstream = "GET /name HTTP/1.1\r\n" MORE "\r\n",
 		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
