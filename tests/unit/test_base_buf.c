@@ -287,6 +287,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_model, begin, end),
 		cmocka_unit_test_setup_teardown(test_nomem, begin, end),
 		cmocka_unit_test_setup_teardown(test_wiping, begin, end),
+		cmocka_unit_test_setup_teardown(test_wiped_later, begin, end),
 		cmocka_unit_test_setup_teardown(test_not_wiped, begin, end),
 		cmocka_unit_test_setup_teardown(test_wipe_free, begin, end),
 		cmocka_unit_test_setup_teardown(test_printf, begin, end),
