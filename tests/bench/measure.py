@@ -182,13 +182,13 @@ class Round:
             self.put_cpu("rate%d.us" % rate, cpu / result["n"] * 1e6)
 
     def bulk(self):
-        size = self.stage.mib * MIB
-        upload = ("-u", self.stage.path("upload"), "-m", self.stage.mib)
-        for key, path, options in (("down", "/bulk", ()), ("up", "/sink", upload)):
+        mib = int(self.options.mib * self.variant.bulk)
+        size, upload = mib * MIB, ("-u", self.stage.path("upload"), "-m", mib)
+        for key, path, options in (("down", "/bulk/%d" % mib, ()), ("up", "/sink", upload)):
             result, cpu, peak = self.load(key, "-p", path, "-t", DUMMY, "-c", 1, "-n", 1,
                                           *options)
             if key == "down":
-                less = self.stage.mib * (TOKENS[1] - TOKENS[2]) if self.variant.rewrites else 0
+                less = mib * (TOKENS[1] - TOKENS[2]) if self.variant.rewrites else 0
                 if result["body"] != size - less:
                     raise Wrong("a download of %d bytes brought %d" % (size, result["body"]))
             self.put(key + ".mb_s", size / 1e6 / result["seconds"])

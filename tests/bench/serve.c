@@ -1,11 +1,11 @@
 /*
  * serve.c - the benchmark's upstream: one epoll loop with HTTPS on port 443 and names on UDP 53
  *
- * GET /1k, /100k: a body from memory, one write. GET /bulk: the block over and over, so that
- * a gigabyte costs no disk. Any method on /sink: the body is counted, and the count is the answer.
+ * GET /1k, /100k: a body from memory, one write. GET /bulk/N: the block N times, so that a gigabyte
+ * costs no disk. Any method on /sink: the body is counted, and the count is the answer.
  * GET /seen: which token the authorization field held, as a word. Every name resolves to ADDRESS.
  *
- * usage: serve ADDRESS CERT KEY BODIES MIB DUMMY REAL     (BODIES: a folder with 1k, 100k, block)
+ * usage: serve ADDRESS CERT KEY BODIES DUMMY REAL     (BODIES: a folder with 1k, 100k, block)
  * Prints "ready". Lasts until it is told to end.
  */
 #include <arpa/inet.h>
@@ -39,8 +39,7 @@ static struct server {
 	SSL_CTX *tls;
 	struct in_addr address;
 	int epoll, listener, names;
-	struct block small, medium, bulk_head, bulk;
-	unsigned mib;
+	struct block small, medium, bulk;
 	const char *dummy, *real;
 	char io[WIRE_IO];
 } server;
@@ -67,18 +66,22 @@ static struct block file_read(const char *folder, const char *name)
 	return b;
 }
 
-/* The head for length bytes, and body behind it. */
-static struct block answer_make(uint64_t length, struct block body)
+static size_t head_write(char *out, size_t cap, uint64_t length)
+{
+	return (size_t)snprintf(out, cap, "HTTP/1.1 200 OK\r\nServer: bench\r\n"
+				"Content-Type: application/json\r\nContent-Length: %llu\r\n\r\n",
+				(unsigned long long)length);
+}
+
+/* Head and body in one. */
+static struct block answer_make(struct block body)
 {
 	struct block b = { malloc(256 + body.n), 0 };
 
 	if (b.data == NULL)
 		wire_die("malloc");
-	b.n = (size_t)snprintf(b.data, 256, "HTTP/1.1 200 OK\r\nServer: bench\r\n"
-			"Content-Type: application/json\r\nContent-Length: %llu\r\n\r\n",
-			(unsigned long long)length);
-	if (body.n != 0)
-		memcpy(b.data + b.n, body.data, body.n);
+	b.n = head_write(b.data, 256, body.n);
+	memcpy(b.data + b.n, body.data, body.n);
 	b.n += body.n;
 	return b;
 }
@@ -124,10 +127,11 @@ static void answer_choose(struct conn *c)
 		c->out = server.medium;
 	else if (strncmp(path, " /seen ", 7) == 0)
 		answer_seen(c);
-	else if (strncmp(path, " /bulk ", 7) == 0) {
-		c->out = server.bulk_head;
+	else if (strncmp(path, " /bulk/", 7) == 0) {
 		c->again = server.bulk;
-		c->times = server.mib;
+		c->times = (unsigned)strtoul(path + 7, NULL, 10);
+		c->out = (struct block){ c->small, head_write(c->small, sizeof(c->small),
+							      (uint64_t)c->times * c->again.n) };
 	} else {
 		snprintf(count, sizeof(count), "%llu", (unsigned long long)c->in.body);
 		answer_text(c, count);
@@ -276,14 +280,12 @@ static void start(char **v)
 	    SSL_CTX_use_PrivateKey_file(server.tls, v[3], SSL_FILETYPE_PEM) != 1)
 		wire_die("certificate");
 	server.small = file_read(v[4], "1k");
-	server.small = answer_make(server.small.n, server.small);
+	server.small = answer_make(server.small);
 	server.medium = file_read(v[4], "100k");
-	server.medium = answer_make(server.medium.n, server.medium);
+	server.medium = answer_make(server.medium);
 	server.bulk = file_read(v[4], "block");
-	server.mib = (unsigned)atoi(v[5]);
-	server.bulk_head = answer_make((uint64_t)server.bulk.n * server.mib, (struct block){ 0 });
-	server.dummy = v[6];
-	server.real = v[7];
+	server.dummy = v[5];
+	server.real = v[6];
 	if (inet_pton(AF_INET, v[1], &server.address) != 1)
 		wire_die("address");
 	server.epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -295,8 +297,8 @@ int main(int argc, char **argv)
 {
 	struct epoll_event events[256];
 
-	if (argc != 8) {
-		fprintf(stderr, "usage: serve ADDRESS CERT KEY BODIES MIB DUMMY REAL\n");
+	if (argc != 7) {
+		fprintf(stderr, "usage: serve ADDRESS CERT KEY BODIES DUMMY REAL\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);

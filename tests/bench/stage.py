@@ -78,10 +78,10 @@ def text_like_json(n, token):
 
 
 class Stage:
-    def __init__(self, mib):
+    def __init__(self):
         self.tag = "slpb%d" % os.getpid()
         self.agent, self.gateway, self.internet = (self.tag + s for s in ("-a", "-g", "-i"))
-        self.mib, self.processes = mib, []
+        self.processes = []
         cpus = sorted(os.sched_getaffinity(0))
         if len(cpus) < 2:
             raise SystemExit("bench: needs two CPUs, one for the proxy and one for its peers")
@@ -102,8 +102,8 @@ class Stage:
         self._bodies()
         self._namespaces()
         server = self.spawn(self.internet, self.peer_cpu, self.path("serve"), INTERNET,
-                            self.path("up.crt"), self.path("up.key"), self.dir, self.mib, DUMMY,
-                            REAL, stdout=subprocess.PIPE, text=True)
+                            self.path("up.crt"), self.path("up.key"), self.dir, DUMMY, REAL,
+                            stdout=subprocess.PIPE, text=True)
         if server.stdout.readline().strip() != "ready":
             raise RuntimeError("the upstream did not start")
 

@@ -15,6 +15,7 @@ class Variant:
     name = about = None
     rewrites = mints = False
     program = None  # what must be installed
+    bulk = 1  # what part of the bulk it is given: the slow ones would take minutes
     port = PORT
 
     def __init__(self, stage, bindir):
@@ -165,6 +166,7 @@ class Mitmproxy(Variant):
     name, about = "mitmproxy", "NAT redirect, mints, rewrites by an add-on"
     program = "mitmdump"
     rewrites = mints = True
+    bulk = 1 / 8
 
     def version(self):
         found = re.search(r"Mitmproxy: *(\S+)", run("mitmdump", "--version").stdout)
@@ -190,6 +192,7 @@ class Squid(Variant):
     name, about = "squid", "NAT redirect, mints, no rewriting"
     program = "squid"
     mints = True
+    bulk = 1 / 8
 
     CONFIG = """\
 https_port {port} intercept ssl-bump generate-host-certificates=on dynamic_cert_mem_cache_size=64MB tls-cert={dir}/squid/ca.pem
