@@ -173,6 +173,8 @@ static void flow_on_room(void *owner)
 
 	if (f->state == FLOW_EXCHANGE)
 		flow_h1_room(f);
+	else if (f->state == FLOW_HEAD)
+		leg_resume(&f->leg);
 	else if (f->state == FLOW_TUNNEL)
 		flow_tunnel_room(f);
 }

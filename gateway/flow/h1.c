@@ -147,7 +147,7 @@ size_t flow_h1_data(struct flow *f, struct bytes in)
 		struct bytes rest = bytes_from(in, total);
 		size_t used;
 
-		if (f->state == FLOW_HEAD)
+		if (f->state == FLOW_HEAD && !leg_full(&f->leg))
 			used = h1_take_head(f, rest);
 		else if (f->state == FLOW_EXCHANGE && !h1_must_wait(f))
 			used = h1_take_body(f, rest);
@@ -159,6 +159,9 @@ size_t flow_h1_data(struct flow *f, struct bytes in)
 	}
 	if (f->state == FLOW_CLOSING)
 		return in.n;
+	/* Answers wait for an agent that goes on asking: flow_on_room() takes the next request. */
+	if (f->state == FLOW_HEAD && total < in.n && leg_full(&f->leg))
+		leg_pause(&f->leg);
 	if (h1_must_wait(f) && (total < in.n || !f->h1.request_done)) {
 		/* The upstream's pace is not the agent's fault. */
 		net_timer_stop(&f->timer);
