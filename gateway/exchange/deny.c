@@ -98,7 +98,7 @@ static enum rewrite_verdict deny_match(void *owner, uint32_t id, uint64_t offset
 	(void)owner;
 	(void)id;
 	(void)offset;
-	*replacement = BYTES_LIT("[REDACTED]");
+	*replacement = EXCHANGE_REDACTED;
 	return REWRITE_REPLACE;
 }
 

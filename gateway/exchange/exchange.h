@@ -21,6 +21,9 @@
 /* Bodies up to this size are measured and sent with their new length (design decision 5). */
 #define EXCHANGE_MEASURED_MAX (64u * 1024)
 
+/* Stands for a real value in whatever reaches an agent (REQ-2.5). */
+#define EXCHANGE_REDACTED BYTES_LIT("[REDACTED]")
+
 /* Read-only after set-up, one per worker; everything borrowed. */
 struct exchange_env {
 	struct net_loop *loop;

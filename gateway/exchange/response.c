@@ -6,8 +6,6 @@
  */
 #include "gateway/exchange/exchange_internal.h"
 
-#define REDACTED BYTES_LIT("[REDACTED]")
-
 static enum rewrite_verdict redact_match(void *owner, uint32_t id, uint64_t offset,
 					 struct bytes *replacement)
 {
@@ -17,7 +15,7 @@ static enum rewrite_verdict redact_match(void *owner, uint32_t id, uint64_t offs
 	(void)offset;
 	x->redactions++;
 	observe_add(x->env->counters, OBSERVE_redactions_total, 1);
-	*replacement = REDACTED;
+	*replacement = EXCHANGE_REDACTED;
 	return REWRITE_REPLACE;
 }
 
@@ -55,7 +53,7 @@ static enum err redact_fields(struct exchange *x, struct http_fields *f, struct 
 		if (rewrite_any(x->env->inbound, f->v[i].name)) {
 			/* [REDACTED] is no field name: the whole field goes. */
 			f->v[i].name = BYTES_LIT("x-slapenir-redacted");
-			f->v[i].value = REDACTED;
+			f->v[i].value = EXCHANGE_REDACTED;
 			x->redactions++;
 			continue;
 		}

@@ -41,7 +41,7 @@ static enum rewrite_verdict down_match(void *owner, uint32_t id, uint64_t offset
 	(void)offset;
 	t->redactions++;
 	observe_add(t->f->server->env.exchange.counters, OBSERVE_redactions_total, 1);
-	*replacement = BYTES_LIT("[REDACTED]");
+	*replacement = EXCHANGE_REDACTED;
 	return REWRITE_REPLACE;
 }
 
