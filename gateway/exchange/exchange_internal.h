@@ -18,8 +18,8 @@ struct arena {
 
 enum err arena_copy(struct arena *a, struct bytes in, struct bytes *out) WARN_UNUSED;
 /*
- * Appends copies to `to`. They lie in one piece, *text, a newline behind each part: where no pattern
- * is in the whole, none is in any part.
+ * Appends copies to `to`. They lie in one piece, *text, a newline behind each part: where no
+ * pattern is in the whole, none is in any part.
  */
 enum err arena_copy_fields(struct arena *a, const struct http_fields *from, struct http_fields *to,
 			   struct bytes *text) WARN_UNUSED;

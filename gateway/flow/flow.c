@@ -346,8 +346,8 @@ size_t flow_server_count(const struct flow_server *s)
 }
 
 /*
- * On any open connection a request may be under way: it gets its answer, which says that it was the last. What stays
- * idle closes a little later.
+ * On any open connection a request may be under way: it gets its answer, which says that it was the
+ * last. What stays idle closes a little later.
  */
 void flow_server_drain(struct flow_server *s)
 {
@@ -361,7 +361,9 @@ void flow_server_drain(struct flow_server *s)
 	}
 }
 
-/* Closing only asks: every flow stays in the list until its leg has closed, so walking it is safe. */
+/*
+ * Closing only asks: every flow stays in the list until its leg has closed, so walking it is safe.
+ */
 void flow_server_abort(struct flow_server *s)
 {
 	s->draining = true;
