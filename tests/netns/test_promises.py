@@ -12,6 +12,7 @@ usage: test_promises.py --bin DIR [NAME...]
 """
 import argparse
 import base64
+import contextlib
 import json
 import os
 import re
@@ -843,10 +844,10 @@ def test_descriptors(lab, r):
     lab.start_gateway()
 
 
-def pipelined(lab, n, target):
+def pipelined(lab, n, target, host):
     """n requests on one connection, written while answers are read; returns answers counted."""
     s = raw(lab, I4, EVIL_PLAIN)
-    one = ("GET %s HTTP/1.1\r\nHost: api.test\r\n\r\n" % target).encode()
+    one = ("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (target, host)).encode()
 
     def send():
         try:
@@ -872,6 +873,29 @@ def pipelined(lab, n, target):
     return count
 
 
+def unread(lab, n):
+    """An agent that asks n times and reads nothing until the gateway takes no more; (asked, answered, peak RSS grown)."""
+    pid = lab.pids("worker")[0]
+    one = b"GET / HTTP/1.1\r\nHost: denied.test\r\n\r\n"
+    before, peak, sent, data = lab.rss_kb(pid), 0, 0, one * n
+    with raw(lab, I4, EVIL_PLAIN) as s:
+        s.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            while sent < len(data):
+                sent += s.send(data[sent:sent + (1 << 16)])
+                peak = max(peak, lab.rss_kb(pid))
+        asked, count, tail = sent // len(one), 0, b""
+        s.settimeout(20)
+        with contextlib.suppress(OSError):
+            while count < asked:
+                piece = s.recv(1 << 20)
+                if not piece:
+                    break
+                count += (tail + piece).count(b"HTTP/1.1 ")
+                tail = piece[-8:]
+    return asked, count, max(0, peak - before)
+
+
 def test_memory(lab, r):
     quick = lab.sanitized()
     pid = lab.pids("worker")[0]
@@ -892,11 +916,15 @@ def test_memory(lab, r):
     churn(200)
     before = lab.rss_kb(pid)
     n = 2000 if quick else 20000
-    count = pipelined(lab, n, "/")
+    count = pipelined(lab, n, "/", "api.test")
     r.check("memory: %d pipelined requests are all answered" % n, count == n, count)
     n = 2000 if quick else 100000
-    count = pipelined(lab, n, "/forbidden/x")
+    count = pipelined(lab, n, "/x", "denied.test")
     r.check("memory: %d pipelined denials too" % n, count == n, count)
+    asked, count, grown = unread(lab, 300000)
+    r.check("memory: an agent that asks without reading waits, and gets every answer", 1000 < asked < 300000 and count == asked,
+            (asked, count))
+    r.check("memory: and costs no more than a buffer", quick or grown < 4096, "grown by %d kB" % grown)
     names = 50 if quick else 500
     for i in range(names):
         try:
