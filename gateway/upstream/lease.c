@@ -14,6 +14,8 @@
  * A request that cannot be sent twice goes on a warm connection only this soon after its last use.
  */
 #define RECENT_MS 2000
+/* Interim responses to one request; more are no way to answer it. */
+#define INTERIM_MAX 64
 
 /* ---- opening ---- */
 
@@ -23,6 +25,7 @@ static void lease_attach(struct upstream *u, struct upstream_conn *c)
 	c->lease = u;
 	c->scan = (struct h1_scan){ 0 };
 	c->response = RESPONSE_NONE;
+	c->interim = 0;
 	c->request_done = false;
 	c->chunked = false;
 	c->keep = true;
@@ -250,6 +253,8 @@ static enum err lease_take_head(struct upstream_conn *c, struct bytes in, size_t
 	TRY(h1_parse_response(&c->scan, in, &c->pool->limits, bytes_str(c->method), head, used));
 	if (head->status == 101)
 		return ERR_UPSTREAM_HTTP;	/* nothing was offered to be upgraded to */
+	if (head->status < 200 && ++c->interim > INTERIM_MAX)
+		return ERR_UPSTREAM_HTTP;
 	if (head->status >= 200) {
 		c->keep = c->keep && head->keep_alive && head->framing != HTTP_BODY_CLOSE;
 		h1_body_init(&c->body, HTTP_RESPONSE, head->framing, head->length,

@@ -56,6 +56,7 @@ struct upstream_conn {
 	struct h1_body body;
 	struct h1_chunks chunks;	/* of the request */
 	enum response_state response;
+	unsigned interim;		/* 1xx responses so far */
 	bool request_done;
 	bool keep;			/* both sides agree to keep the connection */
 	bool chunked;			/* how the request's body is framed */
