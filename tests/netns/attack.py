@@ -131,7 +131,7 @@ class Evil:
     def __init__(self, lab):
         self.lab, self.scripts, self.seen, self.listeners = lab, {}, [], []
         self.lock = threading.Lock()
-        self.connections = 0
+        self.connections, self.partial = 0, []     # partial: requests that broke off
         contexts = {n: self.context(c) for n, c in
                     [("*", "good")] + [(h, {"cnonly.test": "noname"}.get(h, h[:-5])) for h in BAD_HOSTS]}
         for port, maximum in ((EVIL, None), (EVIL12, ssl.TLSVersion.TLSv1_2), (EVIL_PLAIN, False)):
@@ -179,7 +179,7 @@ class Evil:
                 sni = getattr(conn, "sni_seen", "")
             buf = b""
             while True:
-                request, buf = self.read_request(conn, buf)
+                request, buf = self.read_request(conn, buf, sni, port)
                 if not request:
                     break
                 with self.lock:
@@ -194,25 +194,32 @@ class Evil:
                 conn.unwrap()
         conn.close()
 
-    @staticmethod
-    def read_request(conn, buf):
+    def broke_off(self, sni, port, data):
+        with self.lock:
+            self.partial.append((sni, port, data))
+        return b"", b""
+
+    def read_request(self, conn, buf, sni, port):
         while b"\r\n\r\n" not in buf:
             data = conn.recv(65536)
             if not data:
-                return b"", b""
+                return self.broke_off(sni, port, buf) if buf else (b"", b"")
             buf += data
         head, _, rest = buf.partition(b"\r\n\r\n")
         length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.I)
         if length:
             need = int(length.group(1))
             while len(rest) < need:
-                rest += conn.recv(65536) or b"\0" * need
+                data = conn.recv(65536)
+                if not data:
+                    return self.broke_off(sni, port, head + b"\r\n\r\n" + rest)
+                rest += data
             return head + b"\r\n\r\n" + rest[:need], rest[need:]
         if re.search(rb"\r\ntransfer-encoding:", head, re.I):
             while b"0\r\n\r\n" not in rest:
                 data = conn.recv(65536)
                 if not data:
-                    break
+                    return self.broke_off(sni, port, head + b"\r\n\r\n" + rest)
                 rest += data
             body, _, rest = rest.partition(b"0\r\n\r\n")
             return head + b"\r\n\r\n" + body, rest
@@ -237,7 +244,7 @@ class Evil:
     def canaries(self):
         """Every request that held a real token, as (sni, port, bytes)."""
         with self.lock:
-            return [x for x in self.seen if b"CANARY" in x[2]]
+            return [x for x in self.seen + self.partial if b"CANARY" in x[2]]
 
     def close(self):
         for s in self.listeners:
