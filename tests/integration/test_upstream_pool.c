@@ -74,7 +74,7 @@ static void test_reuse_tls(void **state)
 
 	(void)state;
 	open_with(&spec, &ok, 1);
-	a = fetch(0, GET);
+	(void)fetch(0, GET);
 	(void)fetch(0, GET);
 	assert_int_equal(rig.up.n_conns, 1);
 	/* The certificate is api.test's. */
