@@ -227,7 +227,7 @@ static void h1_on_head(void *owner, const struct http_response *head)
 	if (out.framing == HTTP_BODY_CLOSE || !f->h1.request_done || f->server->draining)
 		f->h1.keep_alive = false;
 	out.keep_alive = f->h1.keep_alive;
-	out.minor = 1;
+	out.minor = f->h1.minor;	/* to HTTP/1.0 keep-alive must be said (RFC 9112 C.2.2) */
 	h1_write_scratch(f, h1_write_response(&f->server->scratch, &out));
 }
 
