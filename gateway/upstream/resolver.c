@@ -1,13 +1,13 @@
 /*
  * resolver.c - names to addresses through c-ares on the worker's loop
  *
- * Happy path: upstream_resolve() -> hosts snapshot, else ares_getaddrinfo() -> query on the done
- * list -> callback from the next turn. c-ares may answer from inside the call that asks; the done
+ * Happy path: upstream_resolve() -> hosts snapshot, else what was answered a moment ago, else
+ * ares_getaddrinfo() -> query on the done list -> callback from the next turn. c-ares may answer from inside the call that asks; the done
  * list makes every answer come later.
  * Ownership: a query lives from upstream_resolve() until its callback or until c-ares has let go of
  * a cancelled one. c-ares only looks at DNS ("b"): a sandboxed worker opens no file.
  */
-#include "gateway/upstream/upstream.h"
+#include "gateway/upstream/resolver_internal.h"
 
 #include <ares.h>
 #include <netdb.h>
@@ -36,6 +36,7 @@ struct upstream_resolver {
 	struct resolver_socket *sockets;
 	struct resolver_host *hosts;
 	size_t n_hosts;
+	struct resolver_cache *cache;
 	struct upstream_query *done;
 	size_t open;			/* queries c-ares works on */
 	size_t handles;			/* uv handles not yet closed */
@@ -49,6 +50,8 @@ struct upstream_query {
 	enum err err;
 	struct upstream_addrs addrs;
 	struct upstream_query *next;
+	char name[UPSTREAM_HOST_MAX];	/* "": too long to be kept */
+	int family;
 	bool listed;			/* on the done list */
 };
 
@@ -246,6 +249,7 @@ static void resolver_release(struct upstream_resolver *r)
 	for (size_t i = 0; i < r->n_hosts; i++)
 		free(r->hosts[i].name);
 	free(r->hosts);
+	resolver_cache_free(r->cache);
 	free(r);
 }
 
@@ -285,7 +289,8 @@ struct upstream_resolver *upstream_resolver_new(const struct upstream_resolver_s
 	if (!r)
 		return NULL;
 	r->loop = spec->loop;
-	if (!hosts_parse(r, spec->hosts) || !resolver_init_ares(r, spec)) {
+	r->cache = resolver_cache_new();
+	if (!r->cache || !hosts_parse(r, spec->hosts) || !resolver_init_ares(r, spec)) {
 		resolver_release(r);
 		return NULL;
 	}
@@ -356,6 +361,8 @@ static void resolver_on_answer(void *data, int status, int timeouts, struct ares
 {
 	struct upstream_query *q = data;
 	struct upstream_resolver *r = q->r;
+	const struct resolver_question asked = { q->name, q->family };
+	enum err e;
 
 	(void)timeouts;
 	r->open--;
@@ -363,12 +370,14 @@ static void resolver_on_answer(void *data, int status, int timeouts, struct ares
 		query_take(q, info);
 	if (info)
 		ares_freeaddrinfo(info);
+	e = q->addrs.n ? ERR_OK : query_error(status == ARES_SUCCESS ? ARES_ENODATA : status);
+	if (q->name[0])
+		resolver_cache_put(r->cache, &asked, net_loop_now(r->loop), e, &q->addrs);
 	if (!q->cb || r->freeing) {
 		free(q);
 		return;
 	}
-	query_finish(q, q->addrs.n ? ERR_OK
-				   : query_error(status == ARES_SUCCESS ? ARES_ENODATA : status));
+	query_finish(q, e);
 }
 
 struct upstream_query *upstream_resolve(struct upstream_resolver *r, const char *name, int family,
@@ -376,8 +385,10 @@ struct upstream_query *upstream_resolve(struct upstream_resolver *r, const char 
 {
 	struct ares_addrinfo_hints hints = { .ai_flags = ARES_AI_NOSORT, .ai_family = family,
 					     .ai_socktype = SOCK_STREAM };
+	const struct resolver_question asked = { name, family };
 	struct upstream_query *q = calloc(1, sizeof(*q));
 	struct addr literal;
+	enum err known;
 
 	if (!q)
 		return NULL;
@@ -394,6 +405,14 @@ struct upstream_query *upstream_resolve(struct upstream_resolver *r, const char 
 		query_finish(q, ERR_OK);
 		return q;
 	}
+	known = resolver_cache_get(r->cache, &asked, net_loop_now(r->loop), &q->addrs);
+	if (known != ERR_AGAIN) {
+		query_finish(q, known);
+		return q;
+	}
+	q->family = family;
+	if (!bytes_to_str(bytes_str(name), q->name, sizeof(q->name)))
+		q->name[0] = '\0';
 	r->open++;
 	if (!uv_is_active((uv_handle_t *)&r->timeout))
 		uv_timer_start(&r->timeout, resolver_on_timeout, 100, 100);
