@@ -2,8 +2,8 @@
  * resolver.c - names to addresses through c-ares on the worker's loop
  *
  * Happy path: upstream_resolve() -> hosts snapshot, else what was answered a moment ago, else
- * ares_getaddrinfo() -> query on the done list -> callback from the next turn. c-ares may answer from inside the call that asks; the done
- * list makes every answer come later.
+ * ares_getaddrinfo() -> query on the done list -> callback from the next turn. c-ares may answer
+ * from inside the call that asks; the done list makes every answer come later.
  * Ownership: a query lives from upstream_resolve() until its callback or until c-ares has let go of
  * a cancelled one. c-ares only looks at DNS ("b"): a sandboxed worker opens no file.
  */

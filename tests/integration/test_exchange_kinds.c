@@ -195,7 +195,8 @@ static const struct row rows[] = {
 	{
 		.name = "HTTP/1.0 that asks to be kept is told so",
 		.request = "GET /old HTTP/1.0\r\n" HOST "Connection: keep-alive\r\n\r\n",
-		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", RIG_KEEP, false } },
+		.replies = { { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+			       RIG_KEEP, false } },
 		.upstream = "GET /old HTTP/1.1\r\n" MORE "\r\n",
 		.agent = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
 			 "Connection: keep-alive\r\n\r\nok",
