@@ -409,8 +409,8 @@ def ask(lab, request, name="api.test", port=443, plain=False, **how):
 class Capture:
     """Every packet on the gateway's outer interface; `allowed` says which may be there."""
 
-    def __init__(self, lab, dns_names, ports, addresses=(I4, I6)):
-        self.dns, self.ports, self.addresses = set(dns_names), set(ports), set(addresses)
+    def __init__(self, lab, dns_names, ports, kept=(80, 443, 8443, 2525, EVIL, EVIL12, EVIL_PLAIN)):
+        self.dns, self.ports, self.kept, self.addresses = set(dns_names), set(ports), set(kept), (I4, I6)
         self.bad, self.count, self.stop = [], 0, False
         with sockets_in(lab.g):
             self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
@@ -454,7 +454,8 @@ class Capture:
             return False
         port = struct.unpack(">H", rest[2:4])[0]
         if proto == 6:
-            return port in self.ports
+            # Connections that were open before may end; a new one needs leave.
+            return port in self.ports or (port in self.kept and not rest[13] & 2)
         return proto == 17 and port == 53 and self.question(rest[8:]) in self.dns
 
     @staticmethod
