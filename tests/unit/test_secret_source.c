@@ -368,8 +368,8 @@ static void tokens_are_read_strictly(void **state)
 		"{\"dummy-aa\": {\"real\": \"canary-1\", \"hosts\": [\"a b\"]}}",
 		"{\"dummy-aa\": {\"real\": \"canary-1\", \"hosts\": [\"*\"]}}",
 		"{\"dummy-aa\": {\"real\": \"canary-1\", \"hosts\": [\"a.com\"], \"canary-2\": 1}}",
-		"{\"dummy-aa\": {\"real\": \"canary-1\", \"real\": \"canary-2\", \"hosts\": "
-		"[\"a.com\"]}}",
+		("{\"dummy-aa\": {\"real\": \"canary-1\", \"real\": \"canary-2\", \"hosts\": "
+		 "[\"a.com\"]}}"),
 		"{\"dummy-aa\": \"canary-1\",}",
 		"{\"dummy-aa\": 'canary-1'}",
 		"{\"dummy-aa\": \"canary\xff\xff\"}",
