@@ -23,7 +23,8 @@
 #define READS_PER_TURN 4
 /* Full buffers read from a dead connection: more than a receive buffer holds. */
 #define READS_WHEN_DEAD 256
-#define LINGER_DISCARD_MAX (256 * 1024)
+/* A client that sends a megabyte of header still gets its answer. */
+#define LINGER_DISCARD_MAX (2u * 1024 * 1024)
 #define DIAL_TIMEOUT_MS 10000
 
 static void conn_on_poll(uv_poll_t *poll, int status, int events);

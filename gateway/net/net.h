@@ -190,7 +190,7 @@ static inline bool net_conn_is_open(const struct net_conn *c)
 void net_conn_shutdown(struct net_conn *c);
 /*
  * Close politely: flush, half-close, read and drop until the peer ends (so that unread input does
- * not turn a last answer into a reset), for at most `ms` and 256 KiB; then as net_conn_close().
+ * not turn a last answer into a reset), for at most `ms` and 2 MiB; then as net_conn_close().
  * Only on_closed follows.
  */
 void net_conn_linger(struct net_conn *c, uint32_t ms);

@@ -144,27 +144,38 @@ def test_response_forms(lab, r):
 
 # --- raw clients in the agent's namespace -----------------------------------------------------------
 CLIENT = r"""
-import os, socket, ssl, sys
+import os, select, socket, ssl, sys
 host, port, sni, ca = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 s = socket.create_connection((host, port), 20)
 if ca:
     c = ssl.create_default_context(cafile=ca)
     if not sni: c.check_hostname = False
     s = c.wrap_socket(s, server_hostname=sni or None)
-import threading
-def up():
-    while True:
-        d = os.read(0, 65536)
-        if not d: break
-        s.sendall(d)
-threading.Thread(target=up, daemon=True).start()
+s.setblocking(False)
+later = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+waiting, more = b"", True
 try:
     while True:
-        d = s.recv(65536)
-        if not d: break
-        os.write(1, d)
+        select.select([s] + [0] * (more and not waiting), [s] if waiting else [], [], 30)
+        if more and not waiting and select.select([0], [], [], 0)[0]:
+            waiting = os.read(0, 65536)
+            more = waiting != b""
+        try:
+            if waiting:
+                waiting = waiting[s.send(waiting):]
+        except later:
+            pass
+        try:
+            while True:
+                data = s.recv(65536)
+                if not data:
+                    sys.exit(0)
+                os.write(1, data)
+        except later:
+            pass
 except (ConnectionError, ssl.SSLError) as e:
-    sys.stderr.write(type(e).__name__); sys.exit(3)
+    sys.stderr.write(type(e).__name__)
+    sys.exit(3)
 """
 
 
@@ -294,6 +305,10 @@ def test_bad_input(lab, r):
         s.sendall(req.encode())
         got = read_all(s)
         r.check("ambiguous: %s is refused" % name, got.startswith(b"HTTP/1.1 400") and got.count(b"HTTP/1.1 ") == 1, got)
+    s = lab_tls(lab, "api.test")
+    s.sendall(b"GET /echo HTTP/1.1\r\nHost: api.test\r\nX-Big: " + b"x" * (1 << 20) + b"\r\n\r\n")
+    got = read_all(s)
+    r.check("a header of 1 MB gets its answer all the same", got.startswith(b"HTTP/1.1 431") and b"}}" in got, got[:200])
     r.check("the same worker serves on", lab.pids("worker") == before and lab.curl(API + "/echo")[0] == 200)
 
 
