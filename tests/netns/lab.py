@@ -302,6 +302,15 @@ class Lab:
     def audit(self, contains=""):
         return [a for a in self.jsonl("audit.jsonl") if contains in json.dumps(a)]
 
+    def audited(self, contains, **fields):
+        """Lines that hold the text and these fields; waits a moment for the first (lines travel in batches)."""
+        def found():
+            return [a for a in self.audit(contains) if all(a[k] == v for k, v in fields.items())]
+        try:
+            return self.wait(found, "an audit line", 5)
+        except TimeoutError:
+            return []
+
     def pids(self, role):
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):

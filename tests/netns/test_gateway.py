@@ -62,7 +62,7 @@ def test_query_and_path(lab, r):
     seen = last_seen(lab, "t=q")["target"]
     r.check("query and path: replaced upstream", seen == "/echo/%s/x?t=q&key=%s&z=1" % (REAL, REAL), seen)
     r.check("query and path: redacted on the way back", a[2].count("[REDACTED]") == 2 and "CANARY" not in a[2], a[2])
-    path = lab.audit("/echo/")[-1]["path"]
+    path = lab.audited("/echo/")[-1]["path"]
     r.check("audit: the path stands masked and without query", "?" not in path and DUMMY not in path and REAL not in path, path)
 
 
@@ -96,7 +96,7 @@ def test_unbound(lab, r):
     lab.curl("https://other.test/echo?t=unbound", "-H", "Authorization: Bearer " + DUMMY)
     seen = last_seen(lab, "t=unbound")
     r.check("an unbound host gets the dummy unchanged", header_seen(seen, "authorization") == ["Bearer " + DUMMY])
-    events = [e for e in lab.audit("token.misplaced") if e["host"] == "other.test"]
+    events = lab.audited("token.misplaced", host="other.test")
     r.check("audited as token.misplaced", len(events) == 1 and events[0]["secrets"] == ["api"], events)
     lab.curl("https://git.test/echo?t=surface&k=" + GIT_DUMMY)
     r.check("another surface than the secret's: unchanged", GIT_DUMMY in last_seen(lab, "t=surface")["target"])
@@ -105,7 +105,7 @@ def test_unbound(lab, r):
     r.check("never over plain HTTP", header_seen(seen, "authorization") == ["Bearer " + DUMMY] and seen["port"] == 80)
     a = lab.curl("https://other.test/echo?t=cross", "-H", "X: " + REAL)
     r.check("a real token from the agent is a leak: 403 (decision 8)", denied(a, 403, "secret_leak"), a)
-    r.check("and never sent", not lab.received("t=cross") and lab.audit("secret.leak"))
+    r.check("and never sent", not lab.received("t=cross") and lab.audited("secret.leak"))
     a = lab.curl(API + "/echo?t=bodyleak", "-d", "x=" + REAL)
     r.check("also in a body", denied(a, 403, "secret_leak") and not lab.received("t=bodyleak"), a)
 
@@ -260,7 +260,7 @@ def test_denials(lab, r):
     r.check("oversize header", denied(a, 431, "http_header_too_large"), a)
     a = lab.curl(API + "/reset")
     r.check("a response that breaks off does not look whole", a[3] != 0, a[3])
-    entry = lab.audit("deny_host")[-1]
+    entry = lab.audited("deny_host")[-1]
     r.check("denials are audited with rule and reason", entry["decision"] == "deny" and entry["rule"] == "egress.default", entry)
 
 
@@ -340,7 +340,7 @@ def test_families(lab, r):
     r.check("IPv6 from agent to upstream", a[0] == 200 and header_seen(last_seen(lab, "t=v6"), "x") == [REAL], a)
     a = lab.curl(API + "/echo?t=v4", "-4")
     r.check("IPv4 from agent to upstream", a[0] == 200, a)
-    entry = lab.audit("v6.test")[-1]
+    entry = lab.audited("exchange", host="v6.test")[-1]
     r.check("audit names the dialled address", entry["address"] == I6, entry)
 
 
@@ -451,7 +451,7 @@ def test_dns(lab, r):
     r.check("DNS: AAAA", resolve("v6.test", "AF_INET6") == I6)
     r.check("DNS: a denied name is not", resolve("denied.test").startswith("none"), resolve("denied.test"))
     r.check("DNS: and never asked upstream", not [x for x in lab.jsonl("received.jsonl") if x.get("dns") == "denied.test"])
-    r.check("DNS: audited", [e for e in lab.audit("dns.refused") if e["host"] == "denied.test"], lab.audit("dns.")[-2:])
+    r.check("DNS: audited", lab.audited("dns.refused", host="denied.test"), lab.audit("dns.")[-2:])
     q = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03api\x04test\x00\x00\x01\x00\x01"
     s = lab_tcp(lab, "192.0.2.53", 53)
     s.sendall(bytes([0, len(q)]) + q)
