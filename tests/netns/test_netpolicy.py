@@ -899,7 +899,7 @@ def main():
             print("ok - " + name, flush=True)
             passed += 1
         except Skip as e:
-            print("skip - %s: %s" % (name, e), flush=True)
+            print("skip - %s: %s" % (name.replace(":", ","), e), flush=True)
             skipped += 1
         except Exception as e:
             print("not ok - %s\n    %s: %s" % (name, type(e).__name__, str(e).replace("\n", "\n    ")), flush=True)
